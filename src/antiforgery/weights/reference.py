@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -16,3 +18,9 @@ class WeightsRef:
     file: str | None = None
     """A name in the package's folder of bundled weights."""
     url: str | None = None
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in the form that :class:`WeightsRef` holds."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
