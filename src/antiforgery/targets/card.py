@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
 
+from antiforgery.errors import UsageError
 from antiforgery.weights.reference import WeightsRef
 
-__all__ = ["Point", "TargetCard", "WeightsRef"]
+__all__ = ["Point", "Role", "TargetCard", "WeightsRef", "parse_card"]
 
 Point = tuple[float, float]
+Role = Literal["edited", "source", "swapped", "animated"]
+"""What a photo is to a target: see the table of words in the documentation."""
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True)
@@ -16,16 +21,17 @@ class TargetCard:
     """Facts about a target.
 
     ``template`` are five landmarks (left eye, right eye, nose, left and right mouth corner, as
-    seen) as fractions of the square crop; ``size`` is the crop's side in pixels; ``roles`` are
-    among ``edited``, ``source``, ``swapped``, ``animated``.
+    seen) as fractions of the square crop; ``size`` is the crop's side in pixels.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a misspelt key is an error
 
     name: str
     title: str
     paper: str
     licence: str
     commercial_use: bool
-    roles: tuple[str, ...]
+    roles: tuple[Role, ...]
     size: int
     template: tuple[Point, Point, Point, Point, Point]
     deterministic: bool
@@ -35,3 +41,29 @@ class TargetCard:
     judge_only: bool = False
     """Trained with another seed to test transfer; never optimised against by default."""
     notes: str = ""
+
+
+def parse_card(text: str, origin: str) -> TargetCard:
+    """Read a card from TOML; ``origin`` is what messages call the file.
+
+    Raises:
+        UsageError: It is no TOML, or a key is missing, unknown, or of the wrong type.
+    """
+    import tomllib
+
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        card = TypeAdapter(TargetCard).validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the card {origin} is not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise UsageError(f"the card {origin} is wrong: {_first_problem(error.errors())}") from error
+    if not card.roles:
+        raise UsageError(f"the card {origin} is wrong: roles names none of {', '.join(ROLES)}")
+    return card
+
+
+def _first_problem(problems: list[Any]) -> str:
+    first = problems[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"

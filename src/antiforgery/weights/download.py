@@ -46,8 +46,10 @@ def download(ref: WeightsRef, target: Path) -> None:
         try:
             _fetch(url, part, received, ref.bytes)
         except _NETWORK_ERRORS as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code == _RANGE_REFUSED:
-                part.unlink(missing_ok=True)
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
+                if error.code == _RANGE_REFUSED:
+                    part.unlink(missing_ok=True)
             reason = error.reason if type(error) is urllib.error.URLError else error
             raise WeightsError(
                 f"cannot download {url}: {reason}; run again to go on, or put the file at {target} "
@@ -118,5 +120,9 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         """Refuse unsafe addresses, then do as usual."""
-        _require_safe(newurl)
+        try:
+            _require_safe(newurl)
+        except WeightsError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)

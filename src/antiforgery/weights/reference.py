@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
 class WeightsRef:
     """Where weights come from: ``file`` inside the package, or ``url`` into the store."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # a misspelt key in a card is an error
 
     sha256: str
     """Of the file, in lower-case hexadecimal."""

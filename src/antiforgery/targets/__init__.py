@@ -1,0 +1,5 @@
+"""DeepFake systems that a photo is protected against; one file and one card each."""
+
+from antiforgery.targets.registry import Reference, card, load, names, parse, plug_ins, resolve
+
+__all__ = ["Reference", "card", "load", "names", "parse", "plug_ins", "resolve"]

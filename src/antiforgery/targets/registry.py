@@ -1,0 +1,179 @@
+"""Finds targets by name: cards of this package, and plug-ins of others.
+
+A plug-in is an entry point in the group ``antiforgery.targets`` whose name is the target's and
+whose value is a callable without arguments that returns a
+:class:`~antiforgery.targets.base.Target`. Nothing of a plug-in is imported before somebody asks
+for it by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata, resources
+from typing import TYPE_CHECKING, cast
+
+from antiforgery.errors import AntiForgeryError, UsageError
+from antiforgery.targets.card import Role, TargetCard, parse_card
+
+if TYPE_CHECKING:
+    from antiforgery.targets.base import Target
+
+GROUP = "antiforgery.targets"
+CARD_FOLDER = resources.files("antiforgery.targets") / "cards"
+_MEMBERS = ("card", "conditions", "forge")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What ``NAME`` or ``NAME:ROLE`` means: a target and the roles to break."""
+
+    name: str
+    roles: tuple[Role, ...]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all targets, of this package and of plug-ins, sorted.
+
+    Raises:
+        UsageError: Two of them have the same name.
+    """
+    return tuple(sorted([*_bundled(), *_plug_ins()]))
+
+
+def plug_ins() -> dict[str, str]:
+    """The targets that other packages bring, and the package of each; nothing is imported."""
+    return {name: _package_of(entry) for name, entry in _plug_ins().items()}
+
+
+def card(name: str) -> TargetCard:
+    """The card of a target. That of a plug-in is known only by loading it.
+
+    Raises:
+        UsageError: There is no such target, its card is wrong, or the plug-in fails.
+    """
+    _require_known(name)
+    known = _bundled().get(name)
+    return known if known is not None else load(name).card
+
+
+def load(name: str) -> Target:
+    """The target of that name, with its weights, on the CPU.
+
+    Example:
+        ``targets.load("stargan").forge(images, condition)``
+
+    Raises:
+        UsageError: There is no such target, or it cannot be made.
+        WeightsError: Its weights are missing or damaged.
+    """
+    _require_known(name)
+    known = _bundled().get(name)
+    if known is not None:
+        return _checked(_loader(known)(known), name)
+    return _load_plug_in(_plug_ins()[name])
+
+
+def resolve(target: Target | str) -> Target:
+    """A target as it is, or loaded by its name; any object with the right members will do.
+
+    Raises:
+        UsageError: It is neither, or the name is unknown.
+        WeightsError: Its weights are missing or damaged.
+    """
+    return load(target) if isinstance(target, str) else _checked(target, name=None)
+
+
+def parse(text: str) -> Reference:
+    """Read ``NAME`` (every role of that target) or ``NAME:ROLE``.
+
+    Raises:
+        UsageError: The target is unknown or does not have that role.
+    """
+    name, colon, role = text.partition(":")
+    roles = card(name).roles
+    if not colon:
+        return Reference(name, roles)
+    if role not in roles:
+        raise UsageError(f"target {name} has no role '{role}': choose among {', '.join(roles)}")
+    return Reference(name, (role,))
+
+
+@cache
+def _bundled() -> dict[str, TargetCard]:
+    cards = {}
+    for file in sorted(CARD_FOLDER.iterdir(), key=lambda file: file.name):
+        if not file.name.endswith(".toml"):
+            continue
+        parsed = parse_card(file.read_text(encoding="utf-8"), file.name)
+        if file.name != f"{parsed.name}.toml":
+            raise UsageError(f"the card {file.name} is wrong: it names the target {parsed.name}")
+        cards[parsed.name] = parsed
+    return cards
+
+
+@cache
+def _plug_ins() -> dict[str, metadata.EntryPoint]:
+    found: dict[str, metadata.EntryPoint] = {}
+    for entry in metadata.entry_points(group=GROUP):
+        rival = "this package" if entry.name in _bundled() else None
+        if entry.name in found:
+            rival = _package_of(found[entry.name])
+        if rival is not None:
+            raise UsageError(
+                f"two targets are named '{entry.name}', one from {_package_of(entry)} and one from "
+                f"{rival}: uninstall one of them"
+            )
+        found[entry.name] = entry
+    return found
+
+
+def _package_of(entry: metadata.EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.module
+
+
+def _require_known(name: str) -> None:
+    known = names()
+    if name in known:
+        return
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known) or 'none'}"
+    raise UsageError(f"there is no target '{name}'; {hint}")
+
+
+def _loader(known: TargetCard) -> Callable[[TargetCard], object]:
+    module, _, attribute = known.loader.partition(":")
+    try:
+        loader = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(
+            f"target {known.name} cannot be made: its card names the loader '{known.loader}', "
+            f"which cannot be imported ({error})"
+        ) from error
+    return cast("Callable[[TargetCard], object]", loader)
+
+
+def _load_plug_in(entry: metadata.EntryPoint) -> Target:
+    try:
+        made = entry.load()()
+    except AntiForgeryError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"the target '{entry.name}' of the package {_package_of(entry)} cannot be loaded "
+            f"({type(error).__name__}: {error}): update or uninstall that package"
+        ) from error
+    return _checked(made, entry.name)
+
+
+def _checked(made: object, name: str | None) -> Target:
+    label = type(made).__name__ if name is None else f"target '{name}'"
+    missing = [member for member in _MEMBERS if not hasattr(made, member)]
+    if missing:
+        raise UsageError(f"{label} is not a target: it lacks {', '.join(missing)}")
+    target = cast("Target", made)
+    if name is not None and target.card.name != name:
+        raise UsageError(f"{label} has the card of another one, '{target.card.name}'")
+    return target
