@@ -1,0 +1,103 @@
+"""Pictures for people: the difference made visible, and a labelled before/after sheet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from antiforgery.errors import UsageError
+from antiforgery.photo.atomic import write_over
+from antiforgery.photo.model import Pixels
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+_CELL = 256
+_GAP = 8
+_LABEL = 28
+_TEXT_SIZE = 15
+_PAPER = (255, 255, 255)
+_INK = (32, 32, 32)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Something to look at: its label, a description for who cannot see it, ``(H, W, 3)`` uint8."""
+
+    label: str
+    alt: str
+    pixels: Pixels
+
+
+def difference(before: Pixels, after: Pixels, gain: int = 20) -> Pixels:
+    """The absolute difference times ``gain``: black where nothing changed.
+
+    Shape: two ``(H, W, 3)`` uint8 pictures of one size, the same out.
+
+    Raises:
+        UsageError: the sizes differ.
+    """
+    if before.shape != after.shape:
+        raise UsageError(
+            f"Pictures of {before.shape} and {after.shape} cannot be compared: give one size."
+        )
+    moved = np.abs(before.astype(np.int32) - after.astype(np.int32)) * gain
+    return moved.clip(0, 255).astype(np.uint8)
+
+
+def sheet(columns: Sequence[tuple[str, Tensor | Pixels]], path: Path, *, cell: int = _CELL) -> None:
+    """Write a PNG with one labelled column per entry and one row per picture in it.
+
+    Each column is one ``(H, W, 3)`` uint8 picture, several as ``(N, H, W, 3)`` uint8, or a float
+    tensor ``(N, 3, H, W)`` in [0, 1]; pictures are fitted into squares of ``cell`` pixels.
+
+    Raises:
+        UsageError: there is no column, or columns have different numbers of pictures.
+        PhotoError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    stacks = [(label, _stack(pictures)) for label, pictures in columns]
+    rows = {len(stack) for _, stack in stacks}
+    if len(rows) != 1:
+        raise UsageError("A sheet needs columns with the same number of pictures each.")
+    height = _LABEL + rows.pop() * (cell + _GAP)
+    paper = Image.new("RGB", (len(stacks) * (cell + _GAP) + _GAP, height), _PAPER)
+    draw = ImageDraw.Draw(paper)
+    font = ImageFont.load_default(_TEXT_SIZE)
+    for column, (label, stack) in enumerate(stacks):
+        left = _GAP + column * (cell + _GAP)
+        draw.text((left, _LABEL // 2), label, fill=_INK, font=font, anchor="lm")
+        for row, pixels in enumerate(stack):
+            picture = fitted(pixels, cell)
+            x = left + (cell - picture.width) // 2
+            y = _LABEL + row * (cell + _GAP) + (cell - picture.height) // 2
+            paper.paste(picture, (x, y))
+    file = io.BytesIO()
+    paper.save(file, format="PNG", optimize=True)
+    write_over(path, file.getvalue())
+
+
+def fitted(pixels: Pixels, side: int) -> Image.Image:
+    """The picture with its longer side at ``side`` pixels."""
+    from PIL import Image
+
+    picture = Image.fromarray(pixels, "RGB")
+    scale = side / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
+
+
+def _stack(pictures: Tensor | Pixels) -> Pixels:
+    """``(N, H, W, 3)`` uint8, rounded where it was float."""
+    if isinstance(pictures, np.ndarray):
+        return pictures if pictures.ndim == 4 else pictures[None]
+    array: NDArray[np.float32] = pictures.detach().float().cpu().numpy()
+    return (array.transpose(0, 2, 3, 1) * 255).round().clip(0, 255).astype(np.uint8)

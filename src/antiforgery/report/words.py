@@ -1,0 +1,83 @@
+"""A verdict in sentences that promise no more than was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from antiforgery.judge import EvasionVerdict, TargetVerdict, Verdict
+
+
+def summary(verdict: Verdict) -> str:
+    """The whole verdict in a few sentences: targets, evasions, visibility, and what is unknown."""
+    sentences = [*map(target_sentence, verdict.targets), visibility(verdict), scope(verdict)]
+    return " ".join(sentences)
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    if not verdict.targets:
+        return "No target was tried, so nothing is known about this photo."
+    if verdict.holds:
+        return f"Forgeries of this photo by {_names(verdict)} fall apart, as far as was tried."
+    return f"Not every forgery of this photo by {_names(verdict)} is disrupted."
+
+
+def target_sentence(target: TargetVerdict) -> str:
+    """What one target made of the photo, as it is and after each evasion."""
+    share = percent(target.success_rate)
+    tried = ", ".join(target.conditions)
+    head = f"{target_label(target)}: {share} of the forgeries tried ({tried}) are disrupted"
+    broken = [each for each in target.evasions if each.success_rate >= 0.5]
+    washed = [each for each in target.evasions if each.success_rate < 0.5]
+    parts = [head]
+    if broken:
+        parts.append(f"most still are after {_rates(broken)}")
+    if washed:
+        parts.append(f"most no longer are after {_rates(washed)}")
+    return "; ".join(parts) + "."
+
+
+def scope(verdict: Verdict) -> str:
+    """What the verdict is about, so that nobody reads more into it."""
+    if not verdict.targets:
+        return "Tested against nothing."
+    return f"Tested against {_names(verdict)}; not tested against anything else."
+
+
+def visibility(verdict: Verdict) -> str:
+    """How far the photo itself moved."""
+    seen = verdict.visibility
+    return (
+        f"The face changed by PSNR {number(seen.psnr, 1)} dB, "
+        f"mean ΔE2000 {number(seen.delta_e_mean, 2)}."
+    )
+
+
+def target_label(target: TargetVerdict) -> str:
+    """A target and the photo's role in it."""
+    return f"{target.name} ({target.role})"
+
+
+def percent(rate: float) -> str:
+    """A rate in [0, 1]; rounded down, so that 100 % means all."""
+    if math.isnan(rate):
+        return "an unknown share"
+    return f"{math.floor(rate * 100 + 1e-9)} %"
+
+
+def number(value: float, digits: int) -> str:
+    """A measured number; an unchanged photo has an infinite PSNR."""
+    if math.isinf(value):
+        return "∞"
+    return "unknown" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _rates(evasions: Iterable[EvasionVerdict]) -> str:
+    return ", ".join(f"{each.name} ({percent(each.success_rate)})" for each in evasions)
+
+
+def _names(verdict: Verdict) -> str:
+    return ", ".join(dict.fromkeys(target_label(target) for target in verdict.targets))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from antiforgery.judge import Verdict
+from antiforgery.report import headline, number, percent, summary
+
+
+def test_the_summary_names_what_was_tried_and_what_was_not(verdict: Verdict) -> None:
+    text = summary(verdict)
+    assert "stargan (edited): 100 % of the forgeries tried (Blond_Hair, Male flipped)" in text
+    assert "most still are after jpeg:75:420 (95 %)" in text
+    assert "most no longer are after blur:1.5 (20 %)" in text
+    assert "PSNR 37.0 dB" in text
+    assert text.endswith("Tested against stargan (edited); not tested against anything else.")
+
+
+def test_never_a_bare_protected(verdict: Verdict, broken: Verdict) -> None:
+    for each in (verdict, broken):
+        assert "protected" not in summary(each).lower() + headline(each).lower()
+
+
+def test_nearly_all_is_not_all(broken: Verdict) -> None:
+    assert "99 % of the forgeries" in summary(broken)
+    assert headline(broken).startswith("Not every forgery")
+
+
+def test_no_target_promises_nothing(verdict: Verdict) -> None:
+    empty = replace(verdict, targets=())
+    assert "nothing is known" in headline(empty)
+    assert "Tested against nothing." in summary(empty)
+
+
+def test_percent_rounds_down_but_not_below_what_floats_mean() -> None:
+    assert [percent(rate) for rate in (0.0, 0.29, 0.999, 1.0)] == ["0 %", "29 %", "99 %", "100 %"]
+
+
+def test_numbers_that_are_none() -> None:
+    assert [number(value, 2) for value in (math.inf, math.nan, 1.005)] == ["∞", "unknown", "1.00"]
