@@ -152,7 +152,7 @@ def test_only_https_leaves_this_machine(server: Server, url: str) -> None:
     with pytest.raises(WeightsError, match="https only"):
         weights.locate(reference(url))
     server.redirect = url
-    with pytest.raises(WeightsError, match="https only|is not allowed"):
+    with pytest.raises(WeightsError, match=r"https only|is not allowed"):
         weights.locate(reference(server.url))
 
 

@@ -1,0 +1,1 @@
+"""The command line: parse, call, print. Each module but ``app`` registers one command."""

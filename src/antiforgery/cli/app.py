@@ -1,0 +1,88 @@
+"""The entry point: gathers the commands and turns errors into sentences and exit codes.
+
+A command is a module of this package with ``register(app: typer.Typer) -> None``. All of them are
+imported to print the help, so what is heavy is imported inside their functions.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+import antiforgery
+from antiforgery import cli
+from antiforgery.errors import AntiForgeryError
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit the process with the code that the documentation lists."""
+    try:
+        build()(args=arguments)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        if os.environ.get("ANTIFORGERY_DEBUG"):
+            raise
+        typer.echo(f"Error: {_sentence(error)}", err=True)
+        sys.exit(error.exit_code if isinstance(error, AntiForgeryError) else 1)
+
+
+def build() -> typer.Typer:
+    """The application with every command of this package."""
+    app = typer.Typer(
+        name="antiforgery",
+        help="Protect photos of faces against DeepFake systems, and verify how well that worked.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        # Both would import what --help has no time for.
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for found in pkgutil.iter_modules(cli.__path__):
+        if found.name != "app" and not found.name.startswith("_"):
+            import_module(f"{cli.__name__}.{found.name}").register(app)
+    return app
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and leave.",
+            is_eager=True,
+            callback=lambda wanted: _print_version() if wanted else None,
+        ),
+    ] = False,
+) -> None:
+    del version
+
+
+def _print_version() -> None:
+    typer.echo(f"antiforgery {antiforgery.__version__}")
+    raise typer.Exit
+
+
+def _sentence(error: Exception) -> str:
+    """What a person is told; an error that nobody foresaw says so and how to see more."""
+    if isinstance(error, AntiForgeryError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return (
+        f"something unexpected went wrong ({type(error).__name__}: {error}); "
+        f"set ANTIFORGERY_DEBUG=1 to see where, and please report it"
+    )
+
+
+if __name__ == "__main__":
+    main()
