@@ -10,7 +10,8 @@ import pytest
 
 from antiforgery.errors import PhotoError
 from antiforgery.judge import EvasionVerdict, TargetVerdict, Verdict, Visibility
-from antiforgery.protect import Progress, Settings
+from antiforgery.presets import Settings
+from antiforgery.protect import Progress
 
 
 def make_verdict(*, rate: float = 1.0) -> Verdict:

@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from antiforgery.batch import Plan, make_plan
 from antiforgery.errors import UsageError
@@ -100,10 +101,13 @@ def test_same_stem_with_another_kind_is_no_collision(album: Path) -> None:
     assert len(make_plan([album]).items) == 3
 
 
-def test_heic_becomes_jpeg_and_may_collide(album: Path) -> None:
-    (album / "a.heic").write_bytes(b"live photo")
-    with pytest.raises(UsageError, match=r"a\.heic.*a\.jpg"):
-        make_plan([album], str(album.parent / "out"))
+def test_a_kind_that_is_not_written_becomes_another_and_may_collide(tmp_path: Path) -> None:
+    moving, still = tmp_path / "a.gif", tmp_path / "a.png"
+    for path in (moving, still):
+        Image.new("RGB", (4, 4)).save(path)
+    assert make_plan([moving]).items[0].output.name == "a.protected.png"
+    with pytest.raises(UsageError, match=r"a\.gif and .*a\.png -> .*out/a\.png"):
+        make_plan([moving, still], str(tmp_path / "out"))
 
 
 def test_two_photos_with_one_output_are_refused_by_name(album: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from antiforgery.batch import MANIFEST_NAME, Record, make_plan, preview, run
 from antiforgery.batch.lock import LOCK_NAME, locked
 from antiforgery.batch.manifest import Manifest
 from antiforgery.errors import CancelledError, PhotoError, UsageError, WeightsError
-from antiforgery.protect import Settings
+from antiforgery.presets import Settings
 
 
 def _go(

@@ -8,12 +8,18 @@ from antiforgery.report import headline, number, percent, summary
 
 
 def test_the_summary_names_what_was_tried_and_what_was_not(verdict: Verdict) -> None:
-    text = summary(verdict)
+    text = summary(verdict).replace("\N{NO-BREAK SPACE}", " ")
     assert "stargan (edited): 100 % of the forgeries tried (Blond_Hair, Male flipped)" in text
     assert "most still are after jpeg:75:420 (95 %)" in text
     assert "most no longer are after blur:1.5 (20 %)" in text
     assert "PSNR 37.0 dB" in text
     assert text.endswith("Tested against stargan (edited); not tested against anything else.")
+
+
+def test_the_headline_names_what_washes_the_protection_out(verdict: Verdict) -> None:
+    assert headline(verdict).endswith("most work again after blur:1.5.")
+    target = replace(verdict.targets[0], evasions=verdict.targets[0].evasions[:1])
+    assert headline(replace(verdict, targets=(target,))).endswith("that was tried.")
 
 
 def test_never_a_bare_protected(verdict: Verdict, broken: Verdict) -> None:
@@ -22,7 +28,7 @@ def test_never_a_bare_protected(verdict: Verdict, broken: Verdict) -> None:
 
 
 def test_nearly_all_is_not_all(broken: Verdict) -> None:
-    assert "99 % of the forgeries" in summary(broken)
+    assert "99\N{NO-BREAK SPACE}% of the forgeries" in summary(broken)
     assert headline(broken).startswith("Not every forgery")
 
 
@@ -33,7 +39,8 @@ def test_no_target_promises_nothing(verdict: Verdict) -> None:
 
 
 def test_percent_rounds_down_but_not_below_what_floats_mean() -> None:
-    assert [percent(rate) for rate in (0.0, 0.29, 0.999, 1.0)] == ["0 %", "29 %", "99 %", "100 %"]
+    shares = [percent(rate).split() for rate in (0.0, 0.29, 0.999, 1.0)]
+    assert shares == [["0", "%"], ["29", "%"], ["99", "%"], ["100", "%"]]
 
 
 def test_numbers_that_are_none() -> None:

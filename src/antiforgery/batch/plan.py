@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import AntiForgeryError, UsageError
 
 PHOTO_SUFFIXES = frozenset(
     {
@@ -17,9 +17,6 @@ PHOTO_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 """What a walk through a folder takes for a photo; a file named by the person is always tried."""
-
-OUTPUT_SUFFIXES = {".heic": ".jpg", ".heif": ".jpg"}
-"""Kinds that are read but not written, and what they become."""
 
 PROTECTED_MARK = ".protected"
 
@@ -167,12 +164,23 @@ def _walk(top: Path, folder: Path | None) -> Iterator[_Found | Notice]:
 
 def _item(found: _Found, folder: Path | None) -> Item:
     source, base = found.source, found.base
-    suffix = OUTPUT_SUFFIXES.get(source.suffix.lower(), source.suffix)
+    suffix = _suffix(source)
     root = base if folder is None else folder
     output = root / found.relative.with_suffix(suffix)
     if _key(output.parent) == _key(source.parent):
         output = output.with_name(f"{source.stem}{PROTECTED_MARK}{suffix}")
     return Item(source, output, root)
+
+
+def _suffix(source: Path) -> str:
+    """The ending of the output: some kinds are read but not written."""
+    from antiforgery.photo import output_suffix
+
+    try:
+        return output_suffix(source)
+    except AntiForgeryError:
+        # Its turn comes, and then it is said what is wrong with it.
+        return source.suffix
 
 
 def _refuse_collisions(items: Sequence[Item]) -> None:

@@ -19,7 +19,8 @@ from antiforgery.errors import AntiForgeryError, CancelledError, PhotoError, Wei
 
 if TYPE_CHECKING:
     from antiforgery.judge import Verdict
-    from antiforgery.protect import Progress, Settings
+    from antiforgery.presets import Settings
+    from antiforgery.protect import Progress
 
 _log = logging.getLogger(__name__)
 

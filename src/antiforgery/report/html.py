@@ -19,6 +19,7 @@ from antiforgery.report.words import (
     scope,
     target_label,
     target_sentence,
+    washed_out,
 )
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ _PICTURE_SIDE = 640
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fdfdfc; --ink: #1d2126; --soft: #5b6470;
-  --line: #d9dde2; --card: #f3f4f5; --good: #14692f; --bad: #a3251c; }
+  --line: #d9dde2; --card: #f3f4f5; --good: #14692f; --mixed: #7a5200; --bad: #a3251c; }
 @media (prefers-color-scheme: dark) { :root { --paper: #15181c; --ink: #e7eaee; --soft: #a2acb8;
-  --line: #343b44; --card: #1e2329; --good: #6fd68d; --bad: #ff9186; } }
+  --line: #343b44; --card: #1e2329; --good: #6fd68d; --mixed: #f0c060; --bad: #ff9186; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -39,16 +40,18 @@ h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
 .verdict { border-left: .35rem solid; padding: .8rem 1rem; background: var(--card); }
 .verdict strong { display: block; font-size: 1.1rem; }
 .holds { border-color: var(--good); } .holds strong { color: var(--good); }
+.partly { border-color: var(--mixed); } .partly strong { color: var(--mixed); }
 .fails { border-color: var(--bad); } .fails strong { color: var(--bad); }
-.pictures { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); }
+.pictures { display: grid; gap: .8rem;
+  grid-template-columns: repeat(auto-fill, minmax(max(9rem, 30%), 1fr)); }
 figure { margin: 0; }
 img { width: 100%; height: auto; display: block; border-radius: .3rem; background: var(--card); }
 figcaption, .note { color: var(--soft); font-size: .875rem; margin-top: .3rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); font-size: .875rem; padding-bottom: .4rem; }
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
-  white-space: nowrap; }
+  white-space: nowrap; vertical-align: bottom; }
+thead th { white-space: normal; overflow-wrap: normal; }
 th:first-child { text-align: left; }
 """.strip()
 
@@ -95,7 +98,7 @@ def _verdict(verdict: Verdict) -> str:
     lines = [f"<strong>{escape(headline(verdict))}</strong>"]
     lines += [f"<p>{escape(target_sentence(target))}</p>" for target in verdict.targets]
     lines.append(f"<p>{escape(scope(verdict))}</p>")
-    kind = "holds" if verdict.holds else "fails"
+    kind = "fails" if not verdict.holds else "partly" if washed_out(verdict) else "holds"
     return f'<div class="verdict {kind}">\n' + "\n".join(lines) + "\n</div>"
 
 
@@ -134,8 +137,8 @@ def _target(target: TargetVerdict) -> str:
         f"Tried: {', '.join(target.conditions)}."
     )
     return (
-        f'<section>\n<h2>{escape(target_label(target))}</h2>\n<div class="scroll"><table>\n'
-        f"<caption>{escape(about)}</caption>\n"
+        f"<section>\n<h2>{escape(target_label(target))}</h2>\n"
+        f'<p class="note">{escape(about)}</p>\n<div class="scroll"><table>\n'
         '<thead><tr><th scope="col">Evasion by the forger</th><th scope="col">Disrupted</th>'
         '<th scope="col">L2</th><th scope="col">L2 of the evasion alone</th></tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>\n</section>"
@@ -155,8 +158,9 @@ def _visibility(verdict: Verdict) -> str:
         f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in cells
     )
     return (
-        '<section>\n<h2>How visible the change is</h2>\n<div class="scroll"><table>\n'
-        f"<caption>Measured on the saved file, over the face.</caption>\n<tbody>\n{rows}\n"
+        "<section>\n<h2>How visible the change is</h2>\n"
+        '<p class="note">Measured on the saved file, over the face.</p>\n'
+        f'<div class="scroll"><table>\n<tbody>\n{rows}\n'
         "</tbody>\n</table></div>\n</section>"
     )
 

@@ -20,9 +20,17 @@ def headline(verdict: Verdict) -> str:
     """The verdict in one sentence."""
     if not verdict.targets:
         return "No target was tried, so nothing is known about this photo."
-    if verdict.holds:
-        return f"Forgeries of this photo by {_names(verdict)} fall apart, as far as was tried."
-    return f"Not every forgery of this photo by {_names(verdict)} is disrupted."
+    if not verdict.holds:
+        return f"Not every forgery of this photo by {_names(verdict)} is disrupted."
+    start = f"As it is, this photo disrupts every forgery by {_names(verdict)} that was tried"
+    washed = washed_out(verdict)
+    return f"{start}; most work again after {', '.join(washed)}." if washed else f"{start}."
+
+
+def washed_out(verdict: Verdict) -> tuple[str, ...]:
+    """The evasions after which most forgeries by some target work again."""
+    names = (each.name for target in verdict.targets for each in target.evasions if _washes(each))
+    return tuple(dict.fromkeys(names))
 
 
 def target_sentence(target: TargetVerdict) -> str:
@@ -30,8 +38,8 @@ def target_sentence(target: TargetVerdict) -> str:
     share = percent(target.success_rate)
     tried = ", ".join(target.conditions)
     head = f"{target_label(target)}: {share} of the forgeries tried ({tried}) are disrupted"
-    broken = [each for each in target.evasions if each.success_rate >= 0.5]
-    washed = [each for each in target.evasions if each.success_rate < 0.5]
+    broken = [each for each in target.evasions if not _washes(each)]
+    washed = [each for each in target.evasions if _washes(each)]
     parts = [head]
     if broken:
         parts.append(f"most still are after {_rates(broken)}")
@@ -65,7 +73,7 @@ def percent(rate: float) -> str:
     """A rate in [0, 1]; rounded down, so that 100 % means all."""
     if math.isnan(rate):
         return "an unknown share"
-    return f"{math.floor(rate * 100 + 1e-9)} %"
+    return f"{math.floor(rate * 100 + 1e-9)}\N{NO-BREAK SPACE}%"
 
 
 def number(value: float, digits: int) -> str:
@@ -73,6 +81,10 @@ def number(value: float, digits: int) -> str:
     if math.isinf(value):
         return "∞"
     return "unknown" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _washes(evasion: EvasionVerdict) -> bool:
+    return not evasion.success_rate >= 0.5
 
 
 def _rates(evasions: Iterable[EvasionVerdict]) -> str:
