@@ -1,0 +1,192 @@
+"""``antiforgery protect``: photos in, protected photos out, one result after the other."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from antiforgery.batch import Record
+    from antiforgery.cli._console import Console
+    from antiforgery.presets import Settings
+
+_INTERRUPTED = 130
+_NOTHING_TO_DO = 3
+_SOME_FAILED = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("protect")(protect)
+
+
+def protect(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(metavar="INPUT", help="Photos, or folders that are walked."),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="OUT",
+            help="A folder that mirrors the inputs, or the file for a single photo. "
+            "Left out: NAME.protected.EXT beside each photo.",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A named bundle of settings.")
+    ] = None,
+    strength: Annotated[
+        Literal["subtle", "balanced", "strong"] | None,
+        typer.Option(help="How visible the change may be at most."),
+    ] = None,
+    effort: Annotated[
+        Literal["fast", "normal", "thorough"] | None,
+        typer.Option(help="How long to work on each photo."),
+    ] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME[:ROLE]", help="A DeepFake system to protect against."),
+    ] = None,
+    region: Annotated[
+        Literal["auto", "face", "full"] | None,
+        typer.Option(help="Change the faces, the whole picture, or what is found."),
+    ] = None,
+    metadata: Annotated[
+        Literal["keep", "minimal", "strip"] | None,
+        typer.Option(help="What becomes of EXIF and XMP."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same bytes on one machine.")
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads to use.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace outputs that exist, and redo what is done.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON per photo on stdout.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but what went wrong.")
+    ] = False,
+) -> None:
+    """Change photos a little so that known DeepFake systems make a mess of their faces.
+
+    Originals are never overwritten. A rerun skips what is done: same photo, same settings. Each
+    saved file is read back and judged, and what is said about it is that verdict.
+
+    Exit codes: 0 done, 1 some failed, 2 usage, 3 no photos found, 4 weights missing,
+    130 interrupted (what was finished is kept).
+    """
+    from antiforgery import presets
+    from antiforgery.batch import make_plan, preview, run
+    from antiforgery.cli._console import open_console
+
+    with _stop_on_interrupt() as stopped:
+        settings = presets.resolve(
+            preset=preset,
+            strength=strength,
+            effort=effort,
+            targets=tuple(target) if target else None,
+            region=region,
+            metadata=metadata,
+            seed=seed,
+            device=device,
+            threads=threads,
+        )
+        _refuse_what_no_photo_can_have(settings)
+        plan = make_plan(inputs, out)
+        with open_console(plan.size, as_json=as_json, quiet=quiet) as console:
+            if plan.size == 0:
+                console.say("No photos were found in what was named: nothing to do.")
+                raise typer.Exit(_NOTHING_TO_DO)
+            if dry_run:
+                records = preview(plan, settings, overwrite=overwrite, recognise=_is_ours)
+            else:
+                from antiforgery.protect import protect_file
+
+                records = run(
+                    plan,
+                    settings,
+                    protect_file,
+                    overwrite=overwrite,
+                    recognise=_is_ours,
+                    started=console.started,
+                    progress=console.progress,
+                    cancel=stopped,
+                )
+            raise typer.Exit(_show_all(records, console))
+
+
+def _refuse_what_no_photo_can_have(settings: Settings) -> None:
+    """Find out before the first photo what would fail every one."""
+    from antiforgery import targets
+
+    for name in settings.targets:
+        targets.parse(name)
+    if settings.device not in ("auto", "cpu"):
+        from antiforgery.judge import pick_device
+
+        pick_device(settings.device)
+
+
+def _show_all(records: Iterable[Record], console: Console) -> int:
+    """Print each record as it comes, and return the exit code."""
+    from antiforgery.errors import CancelledError
+
+    counts: Counter[str] = Counter()
+    try:
+        for record in records:
+            counts[record.status] += 1
+            console.show(record)
+    except (CancelledError, KeyboardInterrupt):
+        console.say(f"Interrupted. Finished before: {_tally(counts)}; a rerun goes on from here.")
+        return _INTERRUPTED
+    if counts.total() > 1:
+        console.say(f"Done: {_tally(counts)}.")
+    return _SOME_FAILED if counts["failed"] else 0
+
+
+def _tally(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether the photo says that it is an output of ours, whatever its name."""
+    from antiforgery.photo import is_protected_output
+
+    return is_protected_output(path)
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a question that is answered True; the second stops at once."""
+    stop = Event()
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stop.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,130 @@
+"""``antiforgery verify``: what known DeepFake systems make of a protected photo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from antiforgery.judge import TargetVerdict, Verdict
+
+_DOES_NOT_HOLD = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("verify")(verify)
+
+
+def verify(
+    protected: Annotated[Path, typer.Argument(metavar="PROTECTED", help="The protected photo.")],
+    original: Annotated[
+        Path, typer.Option(metavar="ORIGINAL", help="The photo that it was made from.")
+    ],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:ROLE]",
+            help="A DeepFake system to try. Left out: those of the default preset.",
+        ),
+    ] = None,
+    evasion: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="What a forger does first, such as jpeg:75:420."),
+    ] = None,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
+    ] = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The verdict as one JSON object.")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Also write a page with pictures."),
+    ] = None,
+) -> None:
+    """Forge a protected photo and its original, and say what became of the forgeries.
+
+    Exit codes: 0 every target is disrupted without an evasion, 1 not every one, 2 usage,
+    4 weights missing.
+    """
+    from antiforgery.errors import PhotoError, UsageError
+    from antiforgery.judge import judge_files
+
+    _refuse_same_file(protected, original)
+    try:
+        verdict = judge_files(
+            protected, original, _targets(target), evasions=evasion or None, device=device
+        )
+    except PhotoError as error:
+        # Exit code 1 is a verdict here, and there is none.
+        raise UsageError(str(error)) from error
+    if report is not None:
+        _write_report(report, verdict, protected, original)
+    typer.echo(json.dumps(verdict.to_json(), allow_nan=False) if as_json else _text(verdict))
+    if not verdict.holds:
+        raise typer.Exit(_DOES_NOT_HOLD)
+
+
+def _refuse_same_file(protected: Path, original: Path) -> None:
+    from antiforgery.errors import UsageError
+
+    if protected.exists() and original.exists() and protected.samefile(original):
+        raise UsageError(
+            f"{protected} and {original} are the same file: name the protected photo and the one "
+            "that it was made from."
+        )
+
+
+def _targets(named: Sequence[str] | None) -> tuple[str, ...]:
+    from antiforgery import presets
+
+    return tuple(named) if named else presets.resolve().targets
+
+
+def _text(verdict: Verdict) -> str:
+    """The verdict as a table and sentences."""
+    from antiforgery.report import headline, scope, visibility
+
+    lines = [headline(verdict), "", *_table(verdict), "", visibility(verdict), scope(verdict)]
+    return "\n".join(lines + [f"note: {each}" for each in (*verdict.warnings, *verdict.notes)])
+
+
+def _table(verdict: Verdict) -> list[str]:
+    head = ("target (role)", "evasion", "disrupted", "L2", "of the evasion alone")
+    rows = [head, *(row for target in verdict.targets for row in _rows(target))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def _rows(target: TargetVerdict) -> Iterable[tuple[str, str, str, str, str]]:
+    from antiforgery.report import number, percent, target_label
+
+    share = percent(target.success_rate)
+    yield target_label(target), "none", share, number(target.l2, 4), ""
+    for each in target.evasions:
+        share, l2 = percent(each.success_rate), number(each.l2, 4)
+        yield "", each.name, share, l2, number(each.clean_l2, 4)
+
+
+def _write_report(path: Path, verdict: Verdict, protected: Path, original: Path) -> None:
+    from antiforgery.photo import read_photo
+    from antiforgery.report import Picture, Section, difference, write_report
+
+    before, after = read_photo(original).pixels, read_photo(protected).pixels
+    pictures = (
+        Picture("The original", f"The photo {original.name} as it was", before),
+        Picture("The protected photo", f"The photo {protected.name}, protected", after),
+        Picture(
+            "Difference x20",
+            "What was changed, twenty times amplified; black where nothing was",
+            difference(before, after),
+        ),
+    )
+    write_report(
+        path, verdict, [Section("The photo", pictures)], title=f"{protected.name}: verdict"
+    )
