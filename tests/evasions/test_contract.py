@@ -1,0 +1,64 @@
+"""What every evasion promises, whichever it is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from antiforgery import evasions
+
+NAMES = (
+    "jpeg:30:420",
+    "jpeg:75:420",
+    "jpeg:75:422",
+    "jpeg:95:444",
+    "blur:0.5",
+    "blur:3",
+    "resize:0.5",
+    "resize:0.8",
+)
+
+
+def test_every_kind_of_evasion_is_among_them() -> None:
+    assert {name.split(":")[0] for name in NAMES} == set(evasions.names())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_both_ways_give_8_bit_pixels_of_the_same_shape_and_agree(name: str, face: Tensor) -> None:
+    evasion = evasions.parse(name)
+    before = face.clone()
+    exact, differentiable = evasion.exact(face), evasion.differentiable(face)
+    assert torch.equal(face, before)
+    for out in (exact, differentiable):
+        assert out.shape == face.shape
+        assert out.dtype == face.dtype
+        assert out.min() >= 0
+        assert out.max() <= 1
+        assert float((out * 255 - (out * 255).round()).abs().max()) < 1e-3
+    assert float((exact - differentiable).square().mean()) < 10**-4.4
+    assert float((exact - face).square().mean()) > 10**-5.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exact_has_no_gradient_and_the_other_has_one(name: str, face: Tensor) -> None:
+    evasion = evasions.parse(name)
+    images = face.clone().requires_grad_()
+    assert not evasion.exact(images).requires_grad
+    evasion.differentiable(images).square().sum().backward()
+    assert images.grad is not None
+    assert bool(images.grad.isfinite().all())
+    assert float(images.grad.abs().mean()) > 0.01
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_along_the_gradient_shows_after_the_exact_evasion(name: str, face: Tensor) -> None:
+    """The use of it all: climb a score through the differentiable one, meet the real one."""
+    evasion = evasions.parse(name)
+    pattern = evasion.exact(face.flip(3)) - evasion.exact(face)
+    images = face.clone().requires_grad_()
+    (evasion.differentiable(images) * pattern).sum().backward()
+    assert images.grad is not None
+    moved = (face + 4 / 255 * images.grad.sign()).clamp(0, 1)
+    gained = ((evasion.exact(moved) - evasion.exact(face)) * pattern).sum()
+    assert float(gained) > 1 / 255 * float(pattern.abs().sum())
