@@ -117,7 +117,7 @@ def test_it_works_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
 
     where = output("-c", "import antiforgery; print(antiforgery.__file__)")
     assert Path(where).is_relative_to(site)
-    report = json.loads(output("-m", "antiforgery.cli.app", "doctor", "--json"))
+    report = json.loads(output("-m", "antiforgery", "doctor", "--json"))
     assert report["ok"]
     bundled = [f["detail"] for f in report["findings"] if f["topic"] == "target stargan"]
     assert len(bundled) == 1

@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from antiforgery.protect import protect as protect
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "errors", "evasions", "methods", "metrics", "protect", "targets"]

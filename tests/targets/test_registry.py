@@ -137,6 +137,16 @@ def test_references_name_roles(register: Register) -> None:
             targets.parse(wrong)
 
 
+def test_a_target_comes_with_the_roles_that_were_asked_for(
+    register: Register, toy_target: Target
+) -> None:
+    register()
+    target, roles = targets.with_roles("example:source")
+    assert (target.card.name, roles) == ("example", ("source",))
+    assert targets.with_roles("example")[1] == ("edited", "source")
+    assert targets.with_roles(toy_target) == (toy_target, ("edited",))
+
+
 def test_any_object_with_the_members_is_a_target(toy_target: Target) -> None:
     assert targets.resolve(toy_target) is toy_target
     with pytest.raises(UsageError, match="int is not a target: it lacks card"):

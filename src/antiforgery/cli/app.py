@@ -82,7 +82,3 @@ def _sentence(error: Exception) -> str:
         f"something unexpected went wrong ({type(error).__name__}: {error}); "
         f"set ANTIFORGERY_DEBUG=1 to see where, and please report it"
     )
-
-
-if __name__ == "__main__":
-    main()

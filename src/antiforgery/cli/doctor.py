@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -150,7 +151,7 @@ def _targets() -> Iterator[Finding]:
     plug_ins = targets.plug_ins()
     for name in targets.names():
         if name in plug_ins:
-            finding = _checked(f"target {name}", lambda name=name: _plug_in(name))  # type: ignore[misc]
+            finding = _checked(f"target {name}", partial(_plug_in, name))
             # A broken plug-in does not keep the other targets from working.
             status = "note" if finding.status == "problem" else finding.status
             yield Finding(finding.topic, status, finding.detail)

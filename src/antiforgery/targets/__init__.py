@@ -1,5 +1,14 @@
 """DeepFake systems that a photo is protected against; one file and one card each."""
 
-from antiforgery.targets.registry import Reference, card, load, names, parse, plug_ins, resolve
+from antiforgery.targets.registry import (
+    Reference,
+    card,
+    load,
+    names,
+    parse,
+    plug_ins,
+    resolve,
+    with_roles,
+)
 
-__all__ = ["Reference", "card", "load", "names", "parse", "plug_ins", "resolve"]
+__all__ = ["Reference", "card", "load", "names", "parse", "plug_ins", "resolve", "with_roles"]

@@ -101,6 +101,20 @@ def parse(text: str) -> Reference:
     return Reference(name, (role,))
 
 
+def with_roles(target: Target | str) -> tuple[Target, tuple[Role, ...]]:
+    """A target and the roles to break: those that ``NAME:ROLE`` says, or all it has.
+
+    Raises:
+        UsageError: The name or the role is unknown, or the object is no target.
+        WeightsError: Its weights are missing or damaged.
+    """
+    if isinstance(target, str):
+        reference = parse(target)
+        return load(reference.name), reference.roles
+    checked = resolve(target)
+    return checked, checked.card.roles
+
+
 @cache
 def _bundled() -> dict[str, TargetCard]:
     cards = {}
