@@ -57,8 +57,7 @@ def is_protected_output(photo: Photo | Path) -> bool:
     if isinstance(photo, Photo):
         return photo.protected
     with opened(Path(photo)) as picture:
-        facts = metadata.gather(picture.image, picture.kind, picture.data)
-        return _is_marked(facts)
+        return _is_marked(metadata.xmp_of(picture.image))
 
 
 def _decode(picture: Opened) -> Photo:
@@ -69,15 +68,17 @@ def _decode(picture: Opened) -> Photo:
     size = image.size
     image.load()
     facts = metadata.gather(image, kind, picture.data)
-    marked = _is_marked(facts)
+    marked = _is_marked(facts.xmp)
     shown = raster.upright(image)
     pixels, alpha = raster.to_arrays(shown, facts.icc)
     facts, removed = metadata.settle(_adapted(facts, image.mode, shown.size != size), shown.size)
     tolerance = _NEAR_GREY if kind == "WEBP" and not lossless else 0
     single = raster.is_grey_mode(image.mode)
     grey = single or raster.is_grey(pixels, tolerance)
+    if grey and tolerance:
+        pixels = _equal_channels(pixels)
     return Photo(
-        pixels=_equal_channels(pixels) if grey else pixels,
+        pixels=pixels,
         kind=_written(kind, image.mode),
         path=picture.path,
         alpha=alpha,
@@ -109,8 +110,8 @@ def _adapted(facts: Metadata, mode: str, turned: bool) -> Metadata:
     return facts
 
 
-def _is_marked(facts: Metadata) -> bool:
-    return facts.xmp is not None and xmp.is_marked(facts.xmp)
+def _is_marked(packet: bytes | None) -> bool:
+    return packet is not None and xmp.is_marked(packet)
 
 
 def _jpeg_settings(picture: Opened) -> JpegSettings | None:

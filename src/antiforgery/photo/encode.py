@@ -57,6 +57,21 @@ def output_suffix(photo: Photo | Path) -> str:
     return path.suffix if path.suffix.lower() in usual else usual[0]
 
 
+def kind_for(photo: Photo, path: Path) -> str:
+    """Pillow's name of the kind that a path's ending asks for; without one, the photo's own.
+
+    Raises:
+        UsageError: the ending is of no kind that can be written.
+    """
+    if not path.suffix:
+        return photo.kind
+    kind = _KINDS.get(path.suffix.lower())
+    if kind is None:
+        known = ", ".join(suffixes[0] for suffixes in _SUFFIXES.values())
+        raise UsageError(f"{path.name} has an ending that cannot be written; use {known}.")
+    return kind
+
+
 def write_photo(
     photo: Photo,
     path: Path,
@@ -83,7 +98,7 @@ def write_photo(
     """
     path = Path(path)
     _refuse_original(photo, path)
-    data, notes = encode_photo(photo, _kind(photo, path), metadata=metadata, jpeg=jpeg)
+    data, notes = encode_photo(photo, kind_for(photo, path), metadata=metadata, jpeg=jpeg)
     write = atomic.write_over if overwrite else atomic.write_new
     write(path, data)
     return Written(path, len(data), photo.source_bytes, notes)
@@ -126,16 +141,6 @@ def _refuse_original(photo: Photo, path: Path) -> None:
         return  # One of them does not exist, so they are two files.
     if same:
         raise UsageError(f"{path} is the original photo; choose another output.")
-
-
-def _kind(photo: Photo, path: Path) -> str:
-    if not path.suffix:
-        return photo.kind
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
-        known = ", ".join(suffixes[0] for suffixes in _SUFFIXES.values())
-        raise UsageError(f"{path.name} has an ending that cannot be written; use {known}.")
-    return kind
 
 
 def _check(photo: Photo, kind: str, policy: Policy) -> None:

@@ -44,7 +44,7 @@ def gather(image: Image.Image, kind: str, data: bytes) -> Metadata:
     info = image.info
     return Metadata(
         exif=_exif(image, kind),
-        xmp=_xmp(image),
+        xmp=xmp_of(image),
         icc=info.get("icc_profile") or None,
         dpi=_dpi(info.get("dpi")),
         iptc=_iptc(image),
@@ -52,6 +52,15 @@ def gather(image: Image.Image, kind: str, data: bytes) -> Metadata:
         text=_text(image),
         colour=_colour(data) if kind == "PNG" else (),
     )
+
+
+def xmp_of(image: Image.Image) -> bytes | None:
+    """The XMP packet of an opened image, without decoding it."""
+    tags = getattr(image, "tag_v2", {})
+    packet = image.info.get("xmp") or image.info.get(_XMP_KEY) or tags.get(_TIFF_XMP)
+    if isinstance(packet, str):
+        packet = packet.encode()
+    return packet if isinstance(packet, bytes) and packet else None
 
 
 def settle(metadata: Metadata, size: tuple[int, int]) -> tuple[Metadata, tuple[str, ...]]:
@@ -127,14 +136,6 @@ def _exif(image: Image.Image, kind: str) -> bytes | None:
 
 def _plain(block: bytes | None) -> bytes | None:
     return block.removeprefix(exif.PREFIX) if block else None
-
-
-def _xmp(image: Image.Image) -> bytes | None:
-    tags = getattr(image, "tag_v2", {})
-    packet = image.info.get("xmp") or image.info.get(_XMP_KEY) or tags.get(_TIFF_XMP)
-    if isinstance(packet, str):
-        packet = packet.encode()
-    return packet if isinstance(packet, bytes) and packet else None
 
 
 def _iptc(image: Image.Image) -> bytes | None:

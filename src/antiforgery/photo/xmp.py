@@ -30,6 +30,8 @@ _PREVIEWS = {
     f"{_ADOBE}xmp/note/": "the pointer to extended XMP",
 }
 _EMPTY = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}"></rdf:RDF></x:xmpmeta>'
+_MAX_DEPTH = 100
+"""Real packets have about ten levels; the writer of the standard library recurses."""
 
 _Node = minidom.Element | minidom.Attr
 
@@ -87,16 +89,19 @@ def _parse(packet: bytes) -> minidom.Document:
     if b"<!DOCTYPE" in text or b"\0" in text:
         raise ValueError("a document type, which XMP forbids, or an encoding that could hide one")
     try:
-        return minidom.parseString(text)  # noqa: S318 - entities need a document type
+        document = minidom.parseString(text)  # noqa: S318 - entities need a document type
     except (ExpatError, LookupError, UnicodeError) as error:
         raise ValueError("not XML") from error
+    level: list[minidom.Node] = [document]
+    for _ in range(_MAX_DEPTH):
+        level = [child for node in level for child in node.childNodes]
+        if not level:
+            return document
+    raise ValueError("elements nested too deep")
 
 
 def _bytes(document: minidom.Document) -> bytes:
-    try:
-        return "".join(node.toxml() for node in document.childNodes).encode()
-    except RecursionError as error:
-        raise ValueError("elements nested too deep") from error
+    return "".join(node.toxml() for node in document.childNodes).encode()
 
 
 def _drop_previews(document: minidom.Document) -> Iterator[str]:
