@@ -1,0 +1,87 @@
+"""A change in CIE Lab (Anti-Forgery, arXiv 2206.00477), where equal steps look about equal."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from antiforgery.color import lab_to_rgb, rgb_to_lab
+from antiforgery.errors import UsageError
+from antiforgery.perturbations.base import Apply
+from antiforgery.straight_through import clip_straight_through
+
+START = 0.1
+"""The share of its bound within which a random start is drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabPerturbation:
+    """Adds ``delta`` ``(N, 3, H, W)``, in Lab units, to the images' L, a and b.
+
+    ``bounds`` are the largest changes of L, a and b; a channel with bound 0 stays as it is. The
+    paper's are ``(0.0, 5.5, 5.5)``: its epsilon of 0.05 is of a and b divided by 110. With L alone
+    a grey pixel stays exactly grey.
+
+    Raises:
+        UsageError: a bound that is negative or not finite, or no bound above 0.
+    """
+
+    bounds: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        usable = all(math.isfinite(bound) and bound >= 0 for bound in self.bounds)
+        if not usable or not any(self.bounds):
+            raise UsageError(
+                "Bounds in Lab are three numbers of 0 or more, for L, a and b, at least one above "
+                f"0, not {self.bounds}."
+            )
+
+    @property
+    def luminance_only(self) -> bool:
+        """Whether neither a nor b changes."""
+        return self.bounds[1:] == (0.0, 0.0)
+
+    def initial(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Uniform noise within a tenth of the bounds.
+
+        Shape: images ``(N, 3, H, W)`` give the same. Drawn on the generator's device, then moved.
+        """
+        noise = torch.rand(images.shape, generator=generator, device=generator.device)
+        small = noise.to(images.device, images.dtype).mul_(2).sub_(1).mul_(START)
+        return small.mul_(self._limits(small))
+
+    def prepare(self, images: Tensor) -> Apply:
+        """Convert ``images`` to Lab once. Shape: ``(N, 3, H, W)``; range [0, 1]."""
+        lab = rgb_to_lab(images.detach())
+
+        def changed(delta: Tensor) -> Tensor:
+            return clip_straight_through(lab_to_rgb(lab + delta), 0, 1)
+
+        grey = (images == images[:, :1]).all(dim=1, keepdim=True)
+        if not self.luminance_only or not bool(grey.any()):
+            return changed
+
+        def changed_in_grey(delta: Tensor) -> Tensor:
+            # sRGB's grey is off Lab's neutral axis by a rounding of the published matrices, enough
+            # to part the channels of one pixel in some thousands when they become 8-bit numbers.
+            rgb = lab_to_rgb(lab + delta)
+            rgb = torch.where(grey, rgb.mean(dim=1, keepdim=True), rgb)
+            return clip_straight_through(rgb, 0, 1)
+
+        return changed_in_grey
+
+    def apply(self, images: Tensor, delta: Tensor) -> Tensor:
+        """The changed images. Shape: ``(N, 3, H, W)`` for both; range: RGB in [0, 1], Lab units."""
+        return self.prepare(images)(delta)
+
+    def project_(self, delta: Tensor) -> Tensor:
+        """Clip each channel to its bound in place and return ``delta``."""
+        limits = self._limits(delta)
+        with torch.no_grad():
+            return delta.clamp_(-limits, limits)
+
+    def _limits(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.bounds, dtype=like.dtype, device=like.device)[:, None, None]
