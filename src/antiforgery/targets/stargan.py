@@ -1,0 +1,185 @@
+"""StarGAN: multi-domain attribute editing (Choi et al., CVPR 2018, arXiv 1711.09020).
+
+Parameter names and arithmetic are those of the published PyTorch checkpoints, so the official
+CelebA 128 and 256 generators load unchanged.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from antiforgery.errors import UsageError, WeightsError
+from antiforgery.targets.base import Condition
+from antiforgery.targets.card import TargetCard
+from antiforgery.weights import store
+
+ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
+HAIR_COLOURS = ATTRIBUTES[:3]
+
+
+class InstanceStatisticsNorm(nn.InstanceNorm2d):
+    """Instance norm that always uses the statistics of the image at hand.
+
+    The published checkpoints carry running statistics, yet their authors never switch the network
+    to evaluation mode; the buffers are accepted from a file and left untouched.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, affine=True, track_running_stats=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalise ``(N, C, H, W)`` features per image and channel."""
+        return F.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with instance norm; the input is added, nothing follows the sum."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            InstanceStatisticsNorm(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            InstanceStatisticsNorm(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(N, C, H, W)`` features to the same shape."""
+        residual: Tensor = self.main(features)
+        return features + residual
+
+
+class StarGANGenerator(nn.Module):
+    """The published generator: two down-samplings, residual blocks, two up-samplings, tanh.
+
+    Shape: image ``(N, 3, H, W)`` with H and W multiples of 4, labels ``(N, c_dim)``.
+    Range: image and output in [-1, 1]; labels are absolute targets in {0, 1}.
+    """
+
+    def __init__(self, conv_dim: int = 64, c_dim: int = 5, repeat_num: int = 6) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            nn.Conv2d(3 + c_dim, conv_dim, 7, padding=3, bias=False),
+            InstanceStatisticsNorm(conv_dim),
+            nn.ReLU(inplace=True),
+        ]
+        width = conv_dim
+        for _ in range(2):
+            layers += [
+                nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False),
+                InstanceStatisticsNorm(width * 2),
+                nn.ReLU(inplace=True),
+            ]
+            width *= 2
+        layers += [ResidualBlock(width) for _ in range(repeat_num)]
+        for _ in range(2):
+            layers += [
+                nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1, bias=False),
+                InstanceStatisticsNorm(width // 2),
+                nn.ReLU(inplace=True),
+            ]
+            width //= 2
+        layers += [nn.Conv2d(width, 3, 7, padding=3, bias=False), nn.Tanh()]
+        self.main = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor, labels: Tensor) -> Tensor:
+        """Edit ``image`` towards ``labels``."""
+        maps = labels[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
+        edited: Tensor = self.main(torch.cat([image, maps.to(image.dtype)], dim=1))
+        return edited
+
+
+class StarGAN:
+    """A StarGAN generator as a target for the role ``edited``."""
+
+    def __init__(self, card: TargetCard, generator: StarGANGenerator) -> None:
+        self.card = card
+        self._generator = generator.eval().requires_grad_(False)
+
+    def to(self, device: torch.device) -> StarGAN:
+        """Move the network to ``device`` and return the target."""
+        self._generator.to(device)
+        return self
+
+    def conditions(
+        self, images: Tensor, labels: Mapping[str, Tensor] | None = None
+    ) -> tuple[Condition, ...]:
+        """Each hair colour with the others cleared, then Male and Young flipped.
+
+        Shape: images ``(N, 3, H, W)`` in [0, 1]. Without ``labels`` they are estimated.
+        """
+        own = self._own_labels(images, labels)
+        found = []
+        for index, name in enumerate(ATTRIBUTES):
+            wanted = own.clone()
+            if name in HAIR_COLOURS:
+                wanted[:, : len(HAIR_COLOURS)] = 0
+                wanted[:, index] = 1
+            else:
+                wanted[:, index] = 1 - wanted[:, index]
+            found.append(Condition(name=name, value=wanted))
+        return tuple(found)
+
+    def forge(self, images: Tensor, condition: Tensor) -> Tensor:
+        """Edit faces ``(N, 3, H, W)`` in [0, 1] towards labels ``(N, 5)`` in {0, 1}."""
+        if images.shape[-1] % 4 or images.shape[-2] % 4:
+            raise UsageError("StarGAN takes images whose height and width are multiples of 4.")
+        edited: Tensor = self._generator(images * 2 - 1, condition)
+        return (edited + 1) / 2
+
+    def _own_labels(self, images: Tensor, labels: Mapping[str, Tensor] | None) -> Tensor:
+        if labels is None:
+            return self._estimate_labels(images)
+        columns = [labels[name].to(images) for name in ATTRIBUTES]
+        return torch.stack(columns, dim=1)
+
+    @torch.no_grad()
+    def _estimate_labels(self, images: Tensor) -> Tensor:
+        """The labels under which the network, trained to restore faces, changes each face least."""
+        hair = torch.eye(len(HAIR_COLOURS)).tolist()
+        switches = itertools.product((0.0, 1.0), repeat=len(ATTRIBUTES) - len(HAIR_COLOURS))
+        candidates = images.new_tensor(
+            [[*colour, *switch] for switch, colour in itertools.product(switches, hair)]
+        )
+        best = []
+        for image in images:
+            forged = self.forge(image.expand(len(candidates), -1, -1, -1), candidates)
+            best.append(candidates[(forged - image).abs().mean(dim=(1, 2, 3)).argmin()])
+        return torch.stack(best)
+
+
+def generator_of(state: Mapping[str, Tensor]) -> StarGANGenerator:
+    """The generator that fits a published state dict; its widths are read off the shapes.
+
+    Raises ``WeightsError`` where the names or shapes are not those of a StarGAN generator.
+    """
+    try:
+        conv_dim, channels = state["main.0.weight"].shape[:2]
+        repeat_num = sum(name.endswith(".main.0.weight") for name in state)
+        generator = StarGANGenerator(conv_dim, channels - 3, repeat_num)
+        # PyTorch 0.4 wrote no batch counters.
+        counters = {
+            name: tensor
+            for name, tensor in generator.state_dict().items()
+            if name.endswith("num_batches_tracked")
+        }
+        generator.load_state_dict(counters | dict(state))
+    except (KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise WeightsError(f"These are not weights of a StarGAN generator: {reason}") from error
+    return generator
+
+
+def load(card: TargetCard) -> StarGAN:
+    """The target that ``card`` describes. Raises ``WeightsError``."""
+    if card.weights is None:
+        raise WeightsError(f"The card of {card.name} names no weights.")
+    state = store.load_state_dict(store.locate(card.weights), card.weights.sha256)
+    return StarGAN(card, generator_of(state))
