@@ -1,0 +1,97 @@
+"""Output distortion: how far the forged picture moves (Ruiz et al. 2020; Anti-Forgery, eq. 1-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from antiforgery.evasions.base import Evasion
+from antiforgery.metrics.l2 import DISRUPTED, l2
+from antiforgery.objectives.base import Question
+from antiforgery.objectives.view import View
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+class OutputDistortion:
+    """Distance between the forgery of the protected canvas and that of the original.
+
+    Both pass the same evasion and the same crop, as the protocol measures it. The forgery of the
+    original is computed when a question is first drawn, then kept.
+    """
+
+    threshold = DISRUPTED
+
+    def __init__(
+        self,
+        images: Tensor,
+        views: Sequence[View],
+        *,
+        evasions: Sequence[Evasion | None] = (None,),
+        distance: Distance = l2,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        """``evasions`` are drawn evenly; None stands for none.
+
+        ``precision`` is what targets compute in; distances are always taken in float32.
+
+        Shape: images ``(N, 3, h, w)``. Range: [0, 1].
+        """
+        self._images = images
+        self._views = tuple(views)
+        self._evasions = tuple(evasions)
+        self._distance = distance
+        self._precision = precision
+        self._clean: dict[Question, Tensor] = {}
+
+    def draw(self, generator: torch.Generator) -> Question:
+        """A random view, crop, condition and evasion."""
+        view = _pick(len(self._views), generator)
+        return Question(
+            view=view,
+            crop=_pick(len(self._views[view].crops), generator),
+            condition=_pick(len(self._views[view].conditions), generator),
+            evasion=_pick(len(self._evasions), generator),
+        )
+
+    def questions(self) -> tuple[Question, ...]:
+        """Every view, condition and evasion with the forger's own crop."""
+        return tuple(
+            Question(view=view, crop=0, condition=condition, evasion=evasion)
+            for view in range(len(self._views))
+            for condition in range(len(self._views[view].conditions))
+            for evasion in range(len(self._evasions))
+        )
+
+    def distance(self, protected: Tensor, question: Question) -> Tensor:
+        """Distance ``(N,)`` of the answer from the answer about the original."""
+        return self._distance(self.answer(protected, question), self.clean(question))
+
+    def clean(self, question: Question) -> Tensor:
+        """What the target makes of the original, kept after the first time."""
+        if question not in self._clean:
+            with torch.no_grad():
+                self._clean[question] = self.answer(self._images, question)
+        return self._clean[question]
+
+    def answer(self, images: Tensor, question: Question) -> Tensor:
+        """The forgery of ``images`` after the evasion and the crop of ``question``."""
+        view = self._views[question.view]
+        evasion = self._evasions[question.evasion]
+        crop = view.crops[question.crop]
+        if evasion is None:
+            seen = crop(images)
+        elif evasion.stage == "photo":
+            seen = crop(evasion.differentiable(images))
+        else:
+            seen = evasion.differentiable(crop(images))
+        wanted = view.conditions[question.condition].value
+        reduced = self._precision != torch.float32
+        with torch.autocast(seen.device.type, dtype=self._precision, enabled=reduced):
+            return view.target.forge(seen, wanted).float()
+
+
+def _pick(count: int, generator: torch.Generator) -> int:
+    return int(torch.randint(count, (1,), generator=generator))

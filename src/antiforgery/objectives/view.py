@@ -1,0 +1,74 @@
+"""How a target sees the canvas, and what it is asked to do with what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from antiforgery.photo.canvas import Canvas, crop_matrix, jitter, warp
+from antiforgery.targets.base import Condition, Target
+
+Crop = Callable[[Tensor], Tensor]
+"""A differentiable view of the canvas: ``(N, 3, h, w)`` to ``(N, 3, S, S)``."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A target, the role that the photo has for it, its crops of the canvas and its conditions.
+
+    The first crop is the one a forger takes; the others are the same, jittered as another
+    detector would place them.
+    """
+
+    target: Target
+    role: str
+    crops: tuple[Crop, ...]
+    conditions: tuple[Condition, ...]
+
+    @property
+    def name(self) -> str:
+        """As written on the command line, e.g. ``stargan:edited``."""
+        return f"{self.target.card.name}:{self.role}"
+
+
+def resized_to(size: int) -> Crop:
+    """The crop of an image that is an aligned face already: the whole of it, at ``size``."""
+
+    def crop(images: Tensor) -> Tensor:
+        if images.shape[-2:] == (size, size):
+            return images
+        return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+    return crop
+
+
+def views_of_aligned(
+    images: Tensor, targets: Sequence[Target], labels: Mapping[str, Tensor] | None = None
+) -> tuple[View, ...]:
+    """Views of images that are aligned faces, ``(N, 3, H, W)`` in [0, 1], one a target and role."""
+    views = []
+    for target in targets:
+        crop = resized_to(target.card.size)
+        conditions = target.conditions(crop(images), labels)
+        views += [View(target, role, (crop,), conditions) for role in target.card.roles]
+    return tuple(views)
+
+
+def crops_of_canvas(
+    canvas: Canvas, target: Target, *, jittered: int, generator: torch.Generator
+) -> tuple[Crop, ...]:
+    """The crop that a forger takes for ``target``, then ``jittered`` ones of other detectors."""
+    matrix = crop_matrix(canvas, target.card.template)
+    matrices = [matrix, *(jitter(matrix, generator) for _ in range(jittered))]
+    return tuple(_warped(each, target.card.size) for each in matrices)
+
+
+def _warped(matrix: Tensor, size: int) -> Crop:
+    def crop(images: Tensor) -> Tensor:
+        return warp(images, matrix, size)
+
+    return crop

@@ -1,0 +1,102 @@
+"""What is asked, and that clean answers are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from antiforgery import evasions
+from antiforgery.objectives.output_distortion import OutputDistortion
+from antiforgery.objectives.view import views_of_aligned
+from antiforgery.targets.base import Condition, Target
+from antiforgery.targets.card import TargetCard
+
+
+class Counting:
+    """A target that counts how often it forges."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self.forged = 0
+
+    @property
+    def card(self) -> TargetCard:
+        return self._target.card
+
+    def conditions(
+        self, images: Tensor, labels: Mapping[str, Tensor] | None = None
+    ) -> tuple[Condition, ...]:
+        return self._target.conditions(images, labels)
+
+    def forge(self, images: Tensor, condition: Tensor) -> Tensor:
+        self.forged += 1
+        return self._target.forge(images, condition)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_distance_is_the_protocols_l2_of_both_forgeries(
+    images: Tensor, toy_target: Target
+) -> None:
+    objective = OutputDistortion(images, views_of_aligned(images, [toy_target]))
+    changed = (images + 0.01).clamp(0, 1)
+    question = objective.questions()[1]
+
+    wanted = toy_target.conditions(images)[question.condition].value
+    difference = toy_target.forge(changed, wanted) - toy_target.forge(images, wanted)
+    by_hand = (2 * difference).square().flatten(1).mean(dim=1)
+    assert torch.allclose(objective.distance(changed, question), by_hand, rtol=1e-5)
+
+
+def test_an_evasion_is_applied_to_both(images: Tensor, toy_target: Target) -> None:
+    blur = evasions.parse("blur:3")
+    objective = OutputDistortion(
+        images, views_of_aligned(images, [toy_target]), evasions=(None, blur)
+    )
+    after_blur = [question for question in objective.questions() if question.evasion == 1]
+
+    assert len(objective.questions()) == 2 * len(after_blur) == 4
+    for question in after_blur:
+        assert objective.distance(images, question).max() == 0
+
+
+def test_clean_answers_are_computed_once(images: Tensor, toy_target: Target) -> None:
+    counting = Counting(toy_target)
+    objective = OutputDistortion(images, views_of_aligned(images, [counting]))
+    question = objective.questions()[0]
+    objective.distance(images, question)
+    assert counting.forged == 2
+
+    for _ in range(3):
+        objective.distance(images, question)
+    assert counting.forged == 2 + 3
+
+
+def test_draws_reach_every_question(images: Tensor, toy_target: Target) -> None:
+    objective = OutputDistortion(
+        images, views_of_aligned(images, [toy_target]), evasions=(None, evasions.parse("blur:1"))
+    )
+    generator = torch.Generator().manual_seed(0)
+
+    drawn = {objective.draw(generator) for _ in range(60)}
+
+    assert drawn == set(objective.questions())
+
+
+def test_reduced_precision_gives_nearly_the_same_distance(
+    images: Tensor, toy_target: Target
+) -> None:
+    views = views_of_aligned(images, [toy_target])
+    changed = (images + 0.02).clamp(0, 1)
+    exact = OutputDistortion(images, views)
+    reduced = OutputDistortion(images, views, precision=torch.bfloat16)
+    question = exact.questions()[0]
+
+    wanted = exact.distance(changed, question)
+    assert torch.allclose(reduced.distance(changed, question), wanted, rtol=0.1, atol=1e-3)
