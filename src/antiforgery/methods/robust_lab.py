@@ -1,0 +1,151 @@
+"""Our default: Anti-Forgery's Lab perturbation, made to survive what happens to every photo.
+
+What differs from the paper, and why:
+
+- luminance takes part: a JPEG encoder throws fine chroma away first;
+- evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018), and
+  half of the time the question that is answered worst is asked again;
+- the reward is the logarithm of the distance, cut off once an answer is disrupted well, so that
+  effort goes to what still fails;
+- steps follow normalised momentum and the change is held to a least PSNR: a budget of energy goes
+  where it works, a box alone spends it everywhere;
+- targets run in bfloat16 where the processor has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from antiforgery.evasions.base import Evasion
+from antiforgery.methods.base import Ledger, Method
+from antiforgery.methods.updates import Evidence, UpdateRule, rms
+from antiforgery.objectives.base import Objective, Question
+from antiforgery.objectives.output_distortion import OutputDistortion
+from antiforgery.objectives.view import View
+from antiforgery.perturbations.lab import LabPerturbation
+from antiforgery.straight_through import round_straight_through
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustLab(Method):
+    """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
+
+    ``bounds`` are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB;
+    ``step`` is the first step's root mean square in Lab units, falling to a fifth of it. ``goal`` is
+    how many times the threshold an answer shall move. ``relent`` is by how many dB a step the
+    budget shrinks while every question is answered so, and grows back while one is not;
+    ``stop_when_met`` ends the run instead.
+    """
+
+    name: ClassVar[str] = "robust_lab"
+
+    steps: int = 50
+    bounds: tuple[float, float, float] = (3.0, 4.0, 4.0)
+    psnr: float = 37.0
+    step: float = 0.25
+    momentum: float = 0.8
+    goal: float = 2.0
+    relent: float = 0.1
+    stop_when_met: bool = False
+
+    def perturbation(self) -> LabPerturbation:
+        """L, a and b within ``bounds``."""
+        return LabPerturbation(bounds=self.bounds)
+
+    def for_grey(self) -> RobustLab:
+        """Luminance alone."""
+        return replace(self, bounds=(self.bounds[0], 0.0, 0.0))
+
+    def objective(
+        self,
+        images: Tensor,
+        views: Sequence[View],
+        evasions: Sequence[Evasion | None],
+        generator: torch.Generator,
+    ) -> Objective:
+        """Away from the clean output, through every evasion, in the fastest fair precision."""
+        del generator
+        return OutputDistortion(
+            images, views, evasions=evasions, precision=fast_precision(images.device)
+        )
+
+    def update_rule(self, delta: Tensor) -> UpdateRule:
+        """Normalised momentum under an energy budget."""
+        return _BudgetedMomentum(self, delta)
+
+    def choose(
+        self, objective: Objective, ledger: Ledger, generator: torch.Generator
+    ) -> Question:
+        """Half of the time a random question, else the one whose last answer moved least."""
+        drawn = objective.draw(generator)
+        coin = float(torch.rand(1, generator=generator))
+        if coin < 0.5 or 2 * len(ledger.seen) < len(ledger.required):
+            return drawn
+        return ledger.weakest
+
+    def reward(self, distance: Tensor, threshold: float) -> Tensor:
+        """Logarithm of the distance, flat from ``goal`` thresholds on."""
+        return distance.clamp_min(1e-6).log().clamp(max=math.log(self.goal * threshold)).mean()
+
+    def finished(self, ledger: Ledger, threshold: float) -> bool:
+        """Once every question is answered ``goal`` thresholds away, where that is wanted."""
+        return self.stop_when_met and ledger.least >= self.goal * threshold
+
+    @torch.no_grad()
+    def settle(self, delta: Tensor, images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Round to 8 bits, shrinking until the rounded images keep the least PSNR."""
+        allowed = 10 ** (-self.psnr / 10)
+        protected = round_straight_through(change(delta))
+        for _ in range(8):
+            moved = (protected - images).square().mean(dim=(1, 2, 3), keepdim=True)
+            if bool((moved <= allowed).all()):
+                break
+            delta = delta * (0.99 * (allowed / moved).sqrt()).clamp(max=1)
+            protected = round_straight_through(change(delta))
+        return protected
+
+
+class _BudgetedMomentum:
+    """Steps of fixed length along normalised momentum; energy above the budget is scaled away."""
+
+    def __init__(self, method: RobustLab, delta: Tensor) -> None:
+        self._method = method
+        self._momentum = torch.zeros_like(delta)
+        self._psnr = method.psnr
+        # A closed channel must not take its share of the step.
+        self._open = delta.new_tensor(method.bounds).view(1, 3, 1, 1) > 0
+
+    def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
+        """The next perturbation; a gradient of zero (all is well) leaves the momentum to fade."""
+        method = self._method
+        gradient = gradient * self._open
+        self._momentum = method.momentum * self._momentum + gradient / rms(gradient)
+        length = method.step * (1 - 0.8 * evidence.step / method.steps)
+        delta = delta - length * self._momentum / rms(self._momentum)
+        self._psnr = self._budget(evidence)
+        allowed = 10 ** (-self._psnr / 10)
+        moved = evidence.moved.clamp_min(1e-12).view(-1, 1, 1, 1)
+        return delta * (allowed / moved).sqrt().clamp(max=1)
+
+    def _budget(self, evidence: Evidence) -> float:
+        """The PSNR to hold: it rises while all is well, and falls back to the least allowed."""
+        method = self._method
+        met = evidence.least >= method.goal * evidence.threshold
+        return self._psnr + method.relent if met else max(method.psnr, self._psnr - method.relent)
+
+
+def fast_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device computes in it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cpu":
+        return torch.float32
+    # Other processors emulate bfloat16, which is slower than float32.
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if native() else torch.float32

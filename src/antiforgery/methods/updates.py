@@ -1,0 +1,61 @@
+"""Update rules: how a perturbation follows the gradient of the loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an update rule may go by beside the gradient.
+
+    ``moved``: ``(N,)`` mean squared change of the images in [0, 1]; ``least``: the smallest
+    distance last seen over all questions; ``threshold``: from where on an answer is disrupted.
+    """
+
+    step: int
+    moved: Tensor
+    least: float
+    threshold: float
+
+
+UpdateRule = Callable[[Tensor, Tensor, Evidence], Tensor]
+"""Maps perturbation, gradient of the loss and evidence to the next perturbation."""
+
+
+class Adam:
+    """Kingma and Ba 2015, with the usual constants."""
+
+    def __init__(self, delta: Tensor, *, rate: float) -> None:
+        self._value = torch.nn.Parameter(delta.clone())
+        self._adam = torch.optim.Adam([self._value], lr=rate)
+
+    def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
+        """One step of Adam from ``delta``."""
+        del evidence
+        with torch.no_grad():
+            self._value.copy_(delta)
+        self._value.grad = gradient
+        self._adam.step()
+        return self._value.detach().clone()
+
+
+class SignStep:
+    """A fixed step along the sign of the gradient (Madry et al. 2018)."""
+
+    def __init__(self, *, step: float) -> None:
+        self._step = step
+
+    def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
+        """One step down the sign of ``gradient``."""
+        del evidence
+        return delta - self._step * gradient.sign()
+
+
+def rms(values: Tensor) -> Tensor:
+    """Root mean square per image, ``(N, 1, 1, 1)``, never zero."""
+    return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)

@@ -1,0 +1,82 @@
+"""What our default adds: a least PSNR, evasions in the loop, grey photos, an early stop."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor
+from torch.nn import functional as F
+
+from antiforgery import evasions
+from antiforgery.methods import RobustLab
+from antiforgery.metrics import l2
+from antiforgery.objectives.output_distortion import OutputDistortion
+from antiforgery.objectives.view import views_of_aligned
+from antiforgery.targets.base import Target
+
+
+@pytest.fixture
+def images() -> Tensor:
+    coarse = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(8))
+    smooth = F.interpolate(coarse, (32, 32), mode="bicubic").clamp(0.1, 0.9)
+    return smooth.mul(255).round().div(255)
+
+
+@pytest.mark.parametrize("floor", [30.0, 36.0, 44.0])
+def test_every_photo_keeps_its_least_psnr(
+    images: Tensor, toy_target: Target, floor: float
+) -> None:
+    protected = RobustLab(steps=15, psnr=floor, step=1.0)(images, [toy_target])
+
+    for before, after in zip(images, protected, strict=True):
+        measured = peak_signal_noise_ratio(before.numpy(), after.numpy(), data_range=1)
+        assert floor - 0.01 <= measured < floor + 3
+
+
+def test_a_grey_photo_stays_grey(toy_target: Target) -> None:
+    grey = torch.linspace(0.2, 0.8, 32).view(1, 1, 1, 32).expand(1, 3, 32, 32).contiguous()
+    grey = grey.mul(255).round().div(255)
+
+    protected = RobustLab(steps=10).for_grey()(grey, [toy_target])
+
+    assert torch.equal(protected[:, 0], protected[:, 1])
+    assert torch.equal(protected[:, 0], protected[:, 2])
+    assert not torch.equal(protected, grey)
+
+
+def test_an_evasion_in_the_loop_makes_the_protection_survive_it(
+    images: Tensor, toy_target: Target
+) -> None:
+    blur = evasions.parse("blur:6")
+    asked = toy_target.conditions(images)[0].value
+
+    def left_after_blur(protected: Tensor) -> float:
+        forged = toy_target.forge(blur.exact(protected), asked)
+        return float(l2(forged, toy_target.forge(blur.exact(images), asked)).mean())
+
+    method = RobustLab(steps=40, psnr=32.0, step=0.5)
+    knowing = method(images, [toy_target], evasions=[blur])
+    assert left_after_blur(knowing) > 1.5 * left_after_blur(method(images, [toy_target]))
+
+
+def test_it_stops_once_every_answer_moved_far_enough(images: Tensor, toy_target: Target) -> None:
+    method = RobustLab(steps=200, psnr=26.0, step=1.0, goal=1.0, stop_when_met=True)
+    objective = OutputDistortion(images, views_of_aligned(images, [toy_target]))
+
+    outcome = method.run(images, objective, generator=torch.Generator().manual_seed(0))
+
+    assert outcome.steps < 200
+    assert outcome.least >= objective.threshold
+    for question in objective.questions():
+        assert objective.distance(outcome.images, question).min() >= 0.8 * objective.threshold
+
+
+def test_what_is_left_of_the_steps_makes_the_change_less_visible(
+    images: Tensor, toy_target: Target
+) -> None:
+    bold = {"steps": 60, "psnr": 24.0, "step": 1.0, "goal": 0.5}
+    plain = RobustLab(**bold, relent=0.0)(images, [toy_target])
+    relenting = RobustLab(**bold, relent=0.3)(images, [toy_target])
+
+    assert (relenting - images).square().mean() < 0.8 * (plain - images).square().mean()
