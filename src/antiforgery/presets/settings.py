@@ -1,0 +1,133 @@
+"""Presets and the two knobs, resolved into settings that say everything about a run."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from antiforgery.errors import UsageError
+
+Region = Literal["auto", "face", "full"]
+MetadataMode = Literal["keep", "minimal", "strip"]
+_FOLDER = resources.files("antiforgery.presets")
+
+
+class Preset(BaseModel):
+    """A named, versioned bundle: which method, with which options, knobs and evasions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int
+    summary: str
+    method: str
+    strength: str | None = None
+    effort: str | None = None
+    evasions: tuple[str, ...] = ()
+    """Sampled in the loop by methods that do so."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the method; those of a knob win over them."""
+
+
+class Settings(BaseModel):
+    """Everything that decides the bytes of an output, resolved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    preset: str
+    preset_version: int
+    method: str
+    strength: str | None
+    effort: str | None
+    options: dict[str, Any]
+    evasions: tuple[str, ...]
+    targets: tuple[str, ...]
+    region: Region
+    metadata: MetadataMode
+    seed: int
+    device: str
+    threads: int | None
+
+    def digest(self) -> str:
+        """A hash that is equal for equal settings, whatever order they were given in."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def load(name: str) -> Preset:
+    """The preset of that name. Raises ``UsageError`` with a suggestion where there is none."""
+    if name not in names():
+        close = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}."
+        raise UsageError(f"There is no preset called {name}: {hint}")
+    return Preset(**_read(f"named/{name}.toml"))
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The names of all presets, sorted."""
+    files = (file.name for file in (_FOLDER / "named").iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
+
+
+def resolve(
+    *,
+    preset: str | None = None,
+    strength: str | None = None,
+    effort: str | None = None,
+    targets: tuple[str, ...] | None = None,
+    region: Region | None = None,
+    metadata: MetadataMode | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> Settings:
+    """Settings from a preset and what is given explicitly, which wins.
+
+    Raises ``UsageError`` for an unknown preset, strength or effort.
+    """
+    name = preset or "balanced"
+    chosen = load(name)
+    strength = strength or chosen.strength
+    effort = effort or chosen.effort
+    options = dict(chosen.options)
+    options |= _knob("strength", strength, chosen.method)
+    options |= _knob("effort", effort, chosen.method)
+    return Settings(
+        preset=name,
+        preset_version=chosen.version,
+        method=chosen.method,
+        strength=strength,
+        effort=effort,
+        options=options,
+        evasions=chosen.evasions,
+        targets=targets or ("stargan",),
+        region=region or "auto",
+        metadata=metadata or "keep",
+        seed=seed or 0,
+        device=device or "auto",
+        threads=threads,
+    )
+
+
+def _knob(kind: str, value: str | None, method: str) -> dict[str, Any]:
+    """What a knob's position means to a method; nothing where it is not turned."""
+    if value is None:
+        return {}
+    positions = _read("knobs.toml")[kind]
+    if value not in positions:
+        raise UsageError(f"There is no {kind} {value}: choose among {', '.join(positions)}.")
+    meant: dict[str, Any] = positions[value].get(method, {})
+    return meant
+
+
+@cache
+def _read(file: str) -> dict[str, Any]:
+    return tomllib.loads(_FOLDER.joinpath(*file.split("/")).read_text(encoding="utf-8"))
