@@ -18,7 +18,8 @@ from antiforgery.presets import Settings
 def _go(
     inputs: Path, worker: Any, settings: Settings, out: Path | None = None, **more: Any
 ) -> list[Record]:
-    return list(run(make_plan([inputs], out and str(out)), settings, worker, **more))
+    plan = make_plan([inputs], None if out is None else str(out))
+    return list(run(plan, settings, worker, **more))
 
 
 def _statuses(records: list[Record]) -> list[str]:

@@ -60,11 +60,11 @@ def verify(
         verdict = judge_files(
             protected, original, _targets(target), evasions=evasion or None, device=device
         )
+        if report is not None:
+            _write_report(report, verdict, protected, original)
     except PhotoError as error:
         # Exit code 1 is a verdict here, and there is none.
         raise UsageError(str(error)) from error
-    if report is not None:
-        _write_report(report, verdict, protected, original)
     typer.echo(json.dumps(verdict.to_json(), allow_nan=False) if as_json else _text(verdict))
     if not verdict.holds:
         raise typer.Exit(_DOES_NOT_HOLD)
@@ -112,19 +112,12 @@ def _rows(target: TargetVerdict) -> Iterable[tuple[str, str, str, str, str]]:
 
 
 def _write_report(path: Path, verdict: Verdict, protected: Path, original: Path) -> None:
+    from antiforgery.judge import forgeries
     from antiforgery.photo import read_photo
-    from antiforgery.report import Picture, Section, difference, write_report
+    from antiforgery.report import forgery_sections, photo_section, write_report
 
-    before, after = read_photo(original).pixels, read_photo(protected).pixels
-    pictures = (
-        Picture("The original", f"The photo {original.name} as it was", before),
-        Picture("The protected photo", f"The photo {protected.name}, protected", after),
-        Picture(
-            "Difference x20",
-            "What was changed, twenty times amplified; black where nothing was",
-            difference(before, after),
-        ),
-    )
-    write_report(
-        path, verdict, [Section("The photo", pictures)], title=f"{protected.name}: verdict"
-    )
+    before, after = read_photo(original), read_photo(protected)
+    sections = [photo_section(before.pixels, after.pixels)]
+    for name in dict.fromkeys(target.name for target in verdict.targets):
+        sections += forgery_sections(name, forgeries(before, after, name))
+    write_report(path, verdict, sections, title=f"{protected.name}: verdict")

@@ -5,6 +5,8 @@ from antiforgery.report.html import write_report as write_report
 from antiforgery.report.pictures import Picture as Picture
 from antiforgery.report.pictures import difference as difference
 from antiforgery.report.pictures import sheet as sheet
+from antiforgery.report.sections import forgery_sections as forgery_sections
+from antiforgery.report.sections import photo_section as photo_section
 from antiforgery.report.words import headline as headline
 from antiforgery.report.words import number as number
 from antiforgery.report.words import percent as percent
@@ -18,9 +20,11 @@ __all__ = [
     "Picture",
     "Section",
     "difference",
+    "forgery_sections",
     "headline",
     "number",
     "percent",
+    "photo_section",
     "scope",
     "sheet",
     "summary",

@@ -64,7 +64,7 @@ def sheet(columns: Sequence[tuple[str, Tensor | Pixels]], path: Path, *, cell: i
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    stacks = [(label, _stack(pictures)) for label, pictures in columns]
+    stacks = [(label, stacked(pictures)) for label, pictures in columns]
     rows = {len(stack) for _, stack in stacks}
     if len(rows) != 1:
         raise UsageError("A sheet needs columns with the same number of pictures each.")
@@ -95,8 +95,8 @@ def fitted(pixels: Pixels, side: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
 
-def _stack(pictures: Tensor | Pixels) -> Pixels:
-    """``(N, H, W, 3)`` uint8, rounded where it was float."""
+def stacked(pictures: Tensor | Pixels) -> Pixels:
+    """``(N, H, W, 3)`` uint8, rounded where it was a float tensor ``(N, 3, H, W)`` in [0, 1]."""
     if isinstance(pictures, np.ndarray):
         return pictures if pictures.ndim == 4 else pictures[None]
     array: NDArray[np.float32] = pictures.detach().float().cpu().numpy()

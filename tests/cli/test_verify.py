@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from antiforgery.cli import app as application
+from antiforgery.errors import UsageError
+from antiforgery.judge import EvasionVerdict, Forgery, TargetVerdict, Verdict, Visibility
+
+Done = tuple[int, str, str]
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def asked() -> list[tuple[Sequence[str], Sequence[str] | None]]:
+    """Targets and evasions of each call to the judge."""
+    return []
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: list[tuple[Sequence[str], Sequence[str] | None]],
+) -> Run:
+    """The command with a judge that reads the photos and has its answer ready."""
+
+    def judge_files(
+        protected: Path,
+        original: Path,
+        targets: Sequence[str],
+        *,
+        evasions: Sequence[str] | None = None,
+        device: str = "auto",
+    ) -> Verdict:
+        from antiforgery.photo import read_photo
+
+        del device
+        asked.append((targets, evasions))
+        if read_photo(protected).pixels.shape != read_photo(original).pixels.shape:
+            raise UsageError("The photos differ in size.")
+        rate = 1.0 if protected.stem == "good" else 0.8
+        return Verdict(
+            faces=1,
+            visibility=Visibility(float("inf"), 0.96, 0.8, 4.0),
+            targets=(
+                TargetVerdict(
+                    name="stargan",
+                    role="edited",
+                    threshold=0.05,
+                    conditions=("Blond_Hair",),
+                    l2=0.4,
+                    l2_mask=0.6,
+                    success_rate=rate,
+                    evasions=(EvasionVerdict("blur:1.5", 0.02, 0.2, 0.01),),
+                ),
+            ),
+            versions={"antiforgery": "test"},
+        )
+
+    def forgeries(*photos_and_target: object) -> tuple[Forgery, ...]:
+        del photos_and_target
+        return (Forgery("Blond_Hair", torch.zeros(3, 8, 8), torch.ones(3, 8, 8)),)
+
+    judge = import_module("antiforgery.judge")
+    monkeypatch.setattr(judge, "judge_files", judge_files)
+    monkeypatch.setattr(judge, "forgeries", forgeries)
+
+    def call(*arguments: object) -> Done:
+        with pytest.raises(SystemExit) as left:
+            application.main(["verify", *map(str, arguments)])
+        said = capsys.readouterr()
+        code = left.value.code
+        assert isinstance(code, int)
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    for name in ("me", "good", "poor"):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    return tmp_path / "me.png"
+
+
+def test_a_table_and_what_it_means_on_stdout(run: Run, original: Path) -> None:
+    code, out, err = run(original.with_name("good.png"), "--original", original)
+    assert (code, err) == (0, "")
+    lines = out.replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    rows = [line.split("  ") for line in lines]
+    cells = [[cell.strip() for cell in row if cell] for row in rows]
+    assert ["stargan (edited)", "none", "100 %", "0.4000"] in cells
+    assert ["blur:1.5", "20 %", "0.0200", "0.0100"] in cells
+    assert lines[0].endswith("most work again after blur:1.5.")
+    assert lines[-1] == "Tested against stargan (edited); not tested against anything else."
+
+
+def test_what_does_not_hold_leaves_with_one(run: Run, original: Path) -> None:
+    code, out, _ = run(original.with_name("poor.png"), "--original", original)
+    assert code == 1
+    assert out.startswith("Not every forgery")
+
+
+def test_json_is_strict(run: Run, original: Path) -> None:
+    code, out, _ = run(original.with_name("good.png"), "--original", original, "--json")
+    assert code == 0
+    verdict = json.loads(out, parse_constant=pytest.fail)
+    assert verdict["targets"][0]["evasions"][0]["name"] == "blur:1.5"
+    assert verdict["visibility"]["psnr"] is None
+
+
+def test_targets_and_evasions_reach_the_judge(
+    run: Run, original: Path, asked: list[tuple[Sequence[str], Sequence[str] | None]]
+) -> None:
+    good = original.with_name("good.png")
+    run(good, "--original", original)
+    run(good, "--original", original, "--target", "stargan:edited", "--evasion", "jpeg:50:444")
+    assert asked == [(("stargan",), None), (("stargan:edited",), ["jpeg:50:444"])]
+
+
+def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    run(original.with_name("good.png"), "--original", original, "--report", page)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<img") == 5
+    assert "stargan: Blond_Hair, forged from the protected photo" in text
+
+
+@pytest.mark.parametrize("protected", ["me.png", "gone.png", "text.png", "large.png"])
+def test_no_verdict_is_a_usage_error_with_one_sentence(
+    run: Run, original: Path, protected: str
+) -> None:
+    original.with_name("text.png").write_text("no photo")
+    Image.new("RGB", (9, 8)).save(original.with_name("large.png"))
+    code, out, err = run(original.with_name(protected), "--original", original)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err
+
+
+def test_a_report_that_cannot_be_written(run: Run, original: Path, tmp_path: Path) -> None:
+    page = tmp_path / "no" / "r.html"
+    code, out, err = run(original.with_name("good.png"), "--original", original, "--report", page)
+    assert (code, out) == (2, "")
+    assert "cannot be written" in err
