@@ -11,7 +11,7 @@ def test_the_summary_names_what_was_tried_and_what_was_not(verdict: Verdict) -> 
     text = summary(verdict).replace("\N{NO-BREAK SPACE}", " ")
     assert "stargan (edited): 100 % of the forgeries tried (Blond_Hair, Male flipped)" in text
     assert "most still are after jpeg:75:420 (95 %)" in text
-    assert "most no longer are after blur:1.5 (20 %)" in text
+    assert "most are not after blur:1.5 (20 %)" in text
     assert "PSNR 37.0 dB" in text
     assert text.endswith("Tested against stargan (edited); not tested against anything else.")
 
@@ -32,6 +32,17 @@ def test_nearly_all_is_not_all(broken: Verdict) -> None:
     assert headline(broken).startswith("Not every forgery")
 
 
+def test_nothing_is_not_something(verdict: Verdict) -> None:
+    target = replace(verdict.targets[0], success_rate=0.0)
+    assert headline(replace(verdict, targets=(target,))).startswith("No forgery")
+
+
+def test_the_words_can_be_printed_where_only_western_letters_can(verdict: Verdict) -> None:
+    for each in (verdict, replace(verdict, visibility=replace(verdict.visibility, psnr=math.inf))):
+        assert summary(each).encode("cp1252")
+        assert headline(each).encode("cp1252")
+
+
 def test_no_target_promises_nothing(verdict: Verdict) -> None:
     empty = replace(verdict, targets=())
     assert "nothing is known" in headline(empty)
@@ -44,4 +55,8 @@ def test_percent_rounds_down_but_not_below_what_floats_mean() -> None:
 
 
 def test_numbers_that_are_none() -> None:
-    assert [number(value, 2) for value in (math.inf, math.nan, 1.005)] == ["∞", "unknown", "1.00"]
+    assert [number(value, 2) for value in (math.inf, math.nan, 1.005)] == [
+        "infinite",
+        "unknown",
+        "1.00",
+    ]

@@ -21,7 +21,9 @@ def headline(verdict: Verdict) -> str:
     if not verdict.targets:
         return "No target was tried, so nothing is known about this photo."
     if not verdict.holds:
-        return f"Not every forgery of this photo by {_names(verdict)} is disrupted."
+        some = any(target.success_rate > 0 for target in verdict.targets)
+        share = "Not every" if some else "No"
+        return f"{share} forgery of this photo by {_names(verdict)} is disrupted."
     start = f"As it is, this photo disrupts every forgery by {_names(verdict)} that was tried"
     washed = washed_out(verdict)
     return f"{start}; most work again after {', '.join(washed)}." if washed else f"{start}."
@@ -44,7 +46,7 @@ def target_sentence(target: TargetVerdict) -> str:
     if broken:
         parts.append(f"most still are after {_rates(broken)}")
     if washed:
-        parts.append(f"most no longer are after {_rates(washed)}")
+        parts.append(f"most are not after {_rates(washed)}")
     return "; ".join(parts) + "."
 
 
@@ -60,7 +62,7 @@ def visibility(verdict: Verdict) -> str:
     seen = verdict.visibility
     return (
         f"The face changed by PSNR {number(seen.psnr, 1)} dB, "
-        f"mean ΔE2000 {number(seen.delta_e_mean, 2)}."
+        f"mean CIEDE2000 {number(seen.delta_e_mean, 2)}."
     )
 
 
@@ -79,7 +81,7 @@ def percent(rate: float) -> str:
 def number(value: float, digits: int) -> str:
     """A measured number; an unchanged photo has an infinite PSNR."""
     if math.isinf(value):
-        return "∞"
+        return "infinite"
     return "unknown" if math.isnan(value) else f"{value:.{digits}f}"
 
 
