@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -336,29 +336,41 @@ def square(boxes: Rows) -> Rows:
     return np.concatenate([start, start + side, boxes[:, 4:]], axis=1)
 
 
-def overlap(boxes: Rows, box: Rows, *, over_smaller: bool = False) -> Rows:
-    """Share of common area of ``(M, 4+)`` boxes with one ``(4+,)`` box.
-
-    It is counted over the union or, with ``over_smaller``, over the smaller of the two, which is
-    1 for a box inside another.
-    """
-    sides = np.minimum(boxes[:, 2:4], box[2:4]) - np.maximum(boxes[:, 0:2], box[0:2]) + 1
-    common = sides.clip(min=0).prod(axis=1)
-    areas = (boxes[:, 2:4] - boxes[:, 0:2] + 1).prod(axis=1)
-    area = (box[2:4] - box[0:2] + 1).prod()
-    if over_smaller:
-        return common / np.minimum(areas, area)
-    return common / (areas + area - common)
+def over_union(boxes: Rows, box: Rows) -> Rows:
+    """Common area of ``(M, 4+)`` boxes with one ``(4+,)`` box, as a share of the union."""
+    common = _common_area(boxes, box)
+    share: Rows = common / (_area(boxes) + _area(box) - common)
+    return share
 
 
-def suppress(boxes: Rows, threshold: float, *, over_smaller: bool = False) -> NDArray[np.intp]:
+def over_smaller(boxes: Rows, box: Rows) -> Rows:
+    """The same as a share of the smaller of the two: 1 for a box inside another."""
+    share: Rows = _common_area(boxes, box) / np.minimum(_area(boxes), _area(box))
+    return share
+
+
+def _common_area(boxes: Rows, box: Rows) -> Rows:
+    sides: Rows = np.minimum(boxes[:, 2:4], box[2:4]) - np.maximum(boxes[:, 0:2], box[0:2]) + 1
+    area: Rows = sides[:, 0].clip(min=0) * sides[:, 1].clip(min=0)
+    return area
+
+
+def _area(boxes: Rows) -> Rows:
+    sides = boxes[..., 2:4] - boxes[..., 0:2] + 1
+    area: Rows = sides[..., 0] * sides[..., 1]
+    return area
+
+
+def suppress(
+    boxes: Rows, threshold: float, overlap: Callable[[Rows, Rows], Rows] = over_union
+) -> NDArray[np.intp]:
     """Indices of the boxes that no better-scored box overlaps by more than ``threshold``."""
     order = np.argsort(-boxes[:, 4], kind="stable")
     kept: list[np.intp] = []
     while order.size:
         best, rest = order[0], order[1:]
         kept.append(best)
-        order = rest[overlap(boxes[rest], boxes[best], over_smaller=over_smaller) <= threshold]
+        order = rest[overlap(boxes[rest], boxes[best]) <= threshold]
     return np.array(kept, dtype=np.intp)
 
 
@@ -442,7 +454,7 @@ def _locate(image: Tensor, boxes: Rows, onet: ONet, threshold: float) -> Detecti
     boxes = np.concatenate([boxes[keep, :4], probability[keep, 1:]], axis=1)
     landmarks = place_landmarks(boxes, points[keep])
     boxes = refine(boxes, regression[keep])
-    kept = suppress(boxes, 0.7, over_smaller=True)
+    kept = suppress(boxes, 0.7, over_smaller)
     return Detections(boxes[kept], landmarks[kept])
 
 
