@@ -345,18 +345,21 @@ def over_union(boxes: Rows, box: Rows) -> Rows:
 
 def over_smaller(boxes: Rows, box: Rows) -> Rows:
     """The same as a share of the smaller of the two: 1 for a box inside another."""
-    share: Rows = _common_area(boxes, box) / np.minimum(_area(boxes), _area(box))
+    smaller: Rows = np.minimum(_area(boxes), _area(box))
+    share: Rows = _common_area(boxes, box) / smaller
     return share
 
 
 def _common_area(boxes: Rows, box: Rows) -> Rows:
-    sides: Rows = np.minimum(boxes[:, 2:4], box[2:4]) - np.maximum(boxes[:, 0:2], box[0:2]) + 1
-    area: Rows = sides[:, 0].clip(min=0) * sides[:, 1].clip(min=0)
-    return area
+    sides = np.minimum(boxes[:, 2:4], box[2:4]) - np.maximum(boxes[:, 0:2], box[0:2]) + 1
+    return _product(np.maximum(sides, 0))
 
 
 def _area(boxes: Rows) -> Rows:
-    sides = boxes[..., 2:4] - boxes[..., 0:2] + 1
+    return _product(boxes[..., 2:4] - boxes[..., 0:2] + 1)
+
+
+def _product(sides: Rows) -> Rows:
     area: Rows = sides[..., 0] * sides[..., 1]
     return area
 
