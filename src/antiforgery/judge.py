@@ -1,0 +1,374 @@
+"""Original and protected photo side by side: what each target and evasion makes of them.
+
+Follows version 1 of the project's measuring protocol: distances are taken on images in [-1, 1], an
+answer is disrupted from 0.05 on, an evasion is applied to both photos so that its own damage does
+not count, and everything is read from pixels that a file holds.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antiforgery import evasions as known_evasions
+from antiforgery import targets as known_targets
+from antiforgery.errors import UsageError
+from antiforgery.evasions.base import Evasion
+from antiforgery.metrics.delta_e import delta_e
+from antiforgery.metrics.l2 import DISRUPTED, l2, l2_mask, success_rate
+from antiforgery.metrics.psnr import psnr
+from antiforgery.metrics.ssim import ssim
+from antiforgery.photo import canvas as geometry
+from antiforgery.photo.decode import read_photo
+from antiforgery.photo.faces import find_faces
+from antiforgery.photo.model import Face, Photo, Pixels
+from antiforgery.targets.base import Condition, Target
+
+PROTOCOL = 1
+DEFAULT_TARGETS = ("stargan",)
+EVASIONS = ("jpeg:75:420", "resize:0.5", "blur:1.5")
+"""What is tried by default beside the photo as it is."""
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """How far the photo moved, over the canvas; dB, [0, 1], and CIEDE2000 units."""
+
+    psnr: float
+    ssim: float
+    delta_e_mean: float
+    delta_e_max: float
+
+
+@dataclass(frozen=True)
+class EvasionVerdict:
+    """What is left after an evasion; ``clean_l2`` is the evasion's own damage to a forgery."""
+
+    name: str
+    l2: float
+    success_rate: float
+    clean_l2: float
+
+
+@dataclass(frozen=True)
+class TargetVerdict:
+    """One target in one role, over all faces and conditions."""
+
+    name: str
+    role: str
+    threshold: float
+    conditions: tuple[str, ...]
+    l2: float
+    l2_mask: float
+    success_rate: float
+    evasions: tuple[EvasionVerdict, ...]
+    by_condition: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was tested, and what came of it."""
+
+    faces: int
+    visibility: Visibility
+    targets: tuple[TargetVerdict, ...]
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every target is disrupted at every condition, without an evasion."""
+        return all(target.success_rate == 1 for target in self.targets)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; infinities (an unchanged photo's PSNR) become None."""
+        plain: dict[str, Any] = _finite(asdict(self))
+        return plain
+
+
+@dataclass(frozen=True)
+class FaceAnswers:
+    """Distances of one face at one target, ``(conditions,)`` each, per evasion."""
+
+    plain: Tensor
+    masked: Tensor
+    evaded: Mapping[str, Tensor]
+    damage: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The same part of both photos around one face, and where the face is in it.
+
+    Shape: ``original`` and ``protected`` ``(1, 3, h, w)`` in [0, 1]. ``frame`` has the region's own
+    pixels and the face's landmarks; ``box`` is the canvas inside it: left, top, right, bottom.
+    """
+
+    original: Tensor
+    protected: Tensor
+    frame: geometry.Canvas
+    box: geometry.Box
+
+    def crop(self, images: Tensor, target: Target) -> Tensor:
+        """The face as a forger crops it for ``target``."""
+        matrix = geometry.crop_matrix(self.frame, target.card.template)
+        return geometry.warp(images, matrix, target.card.size)
+
+    def inner(self, images: Tensor) -> Tensor:
+        """The canvas alone."""
+        left, top, right, bottom = self.box
+        return images[..., top:bottom, left:right]
+
+
+@dataclass(frozen=True)
+class Forgery:
+    """What a target makes of both photos under one condition. Shape: ``(3, S, S)`` in [0, 1]."""
+
+    condition: str
+    before: Tensor
+    after: Tensor
+
+
+@torch.no_grad()
+def answers(
+    target: Target,
+    region: Region,
+    conditions: Sequence[Condition],
+    evasions: Sequence[Evasion],
+) -> FaceAnswers:
+    """Forge both photos of ``region`` under every condition, without and after each evasion."""
+    clean_crop = region.crop(region.original, target)
+    clean = [target.forge(clean_crop, asked.value) for asked in conditions]
+    moved = [
+        target.forge(region.crop(region.protected, target), asked.value) for asked in conditions
+    ]
+    evaded, damage = {}, {}
+    for evasion in evasions:
+        before = _evaded(evasion, region.original, region, target)
+        after = _evaded(evasion, region.protected, region, target)
+        forged = [target.forge(before, asked.value) for asked in conditions]
+        evaded[evasion.name] = torch.cat(
+            [
+                l2(target.forge(after, asked.value), reference)
+                for asked, reference in zip(conditions, forged, strict=True)
+            ]
+        )
+        damage[evasion.name] = torch.cat([l2(a, b) for a, b in zip(forged, clean, strict=True)])
+    return FaceAnswers(
+        plain=torch.cat([l2(a, b) for a, b in zip(moved, clean, strict=True)]),
+        masked=torch.cat([l2_mask(a, b, clean_crop) for a, b in zip(moved, clean, strict=True)]),
+        evaded=evaded,
+        damage=damage,
+    )
+
+
+def judge(
+    original: Photo,
+    protected: Photo,
+    targets: Sequence[str | Target] = DEFAULT_TARGETS,
+    *,
+    evasions: Sequence[str] | None = None,
+    labels: Mapping[str, Tensor] | None = None,
+    device: torch.device | None = None,
+) -> Verdict:
+    """Judge a protected photo against its original.
+
+    The face is looked for in the protected photo, as a forger would. Raises ``UsageError`` where
+    the two photos differ in size, ``WeightsError`` where a target cannot be loaded.
+    """
+    tried = [known_evasions.parse(name) for name in (EVASIONS if evasions is None else evasions)]
+    resolved = [known_targets.with_roles(target) for target in targets]
+    faces, regions = _regions(original, protected, [target for target, _ in resolved], device)
+    warnings = (
+        ()
+        if faces
+        else ("No face was found in the protected photo, so the whole picture was judged as one.",)
+    )
+    verdicts = []
+    for target, roles in resolved:
+        found = []
+        for region in regions:
+            conditions = target.conditions(region.crop(region.original, target), labels)
+            found.append(answers(target, region, conditions, tried))
+        names = tuple(asked.name for asked in conditions)
+        verdicts += [_summarise(target, role, names, found) for role in roles]
+    return Verdict(
+        faces=len(faces),
+        visibility=visibility_over(regions),
+        targets=tuple(verdicts),
+        warnings=warnings,
+        versions=versions(),
+    )
+
+
+@torch.no_grad()
+def forgeries(
+    original: Photo,
+    protected: Photo,
+    target: str | Target,
+    *,
+    labels: Mapping[str, Tensor] | None = None,
+) -> tuple[Forgery, ...]:
+    """What ``target`` makes of the largest face of both photos, for people to look at.
+
+    Raises as :func:`judge` does.
+    """
+    loaded, _ = known_targets.with_roles(target)
+    _, regions = _regions(original, protected, [loaded], None)
+    before = regions[0].crop(regions[0].original, loaded)
+    after = regions[0].crop(regions[0].protected, loaded)
+    return tuple(
+        Forgery(asked.name, *(loaded.forge(crop, asked.value)[0] for crop in (before, after)))
+        for asked in loaded.conditions(before, labels)
+    )
+
+
+def judge_files(
+    protected: Path,
+    original: Path,
+    targets: Sequence[str] = DEFAULT_TARGETS,
+    *,
+    evasions: Sequence[str] | None = None,
+    device: str = "auto",
+) -> Verdict:
+    """Judge two files.
+
+    Raises ``PhotoError`` for a file that is not a photo, and as :func:`judge` does.
+    """
+    return judge(
+        read_photo(original),
+        read_photo(protected),
+        targets,
+        evasions=evasions,
+        device=pick_device(device),
+    )
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``: CUDA, else MPS, else the CPU. Raises ``UsageError`` for one that is not there."""
+    present = {"cpu": True, "cuda": torch.cuda.is_available()}
+    present["mps"] = torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    if not present.get(name, False):
+        there = ", ".join(kind for kind, here in present.items() if here)
+        raise UsageError(f"The device {name} is not there: choose among auto, {there}.")
+    return torch.device(name)
+
+
+def visibility_over(regions: Sequence[Region]) -> Visibility:
+    """Visibility over each face's canvas, averaged; the largest colour difference of all."""
+    pairs = [(region.inner(region.original), region.inner(region.protected)) for region in regions]
+    differences = [delta_e(a, b) for a, b in pairs]
+    return Visibility(
+        psnr=_mean([psnr(a, b) for a, b in pairs]),
+        ssim=_mean([ssim(a, b) for a, b in pairs]),
+        delta_e_mean=_mean([each.mean for each in differences]),
+        delta_e_max=float(torch.cat([each.max for each in differences]).max()),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a number may depend on."""
+    packages = {name: version(name) for name in ("antiforgery", "torch", "numpy", "Pillow")}
+    return {**packages, "python": platform.python_version(), "protocol": str(PROTOCOL)}
+
+
+def _evaded(evasion: Evasion, images: Tensor, region: Region, target: Target) -> Tensor:
+    if evasion.stage == "photo":
+        return region.crop(evasion.exact(images), target)
+    return evasion.exact(region.crop(images, target))
+
+
+def _regions(
+    original: Photo,
+    protected: Photo,
+    targets: Sequence[Target],
+    device: torch.device | None,
+) -> tuple[tuple[Face, ...], list[Region]]:
+    """The faces of the protected photo, and a region for each, or for the whole picture."""
+    if original.pixels.shape != protected.pixels.shape:
+        raise UsageError(
+            f"The photos differ in size ({_size(original)} and {_size(protected)} pixels): "
+            "give the original that the protected photo was made from."
+        )
+    faces = find_faces(protected.pixels)
+    templates = [target.card.template for target in targets]
+    shape = original.pixels.shape
+    canvases = [geometry.face_canvas(shape, face, templates) for face in faces]
+    regions = []
+    for face, canvas in zip(
+        faces or (None,), canvases or [geometry.full_canvas(shape)], strict=True
+    ):
+        outer = geometry.canvas_region(canvas, shape)
+        before, after = (
+            _cut(photo.pixels, outer).to(device or torch.device("cpu"))
+            for photo in (original, protected)
+        )
+        left, top = outer[:2]
+        landmarks = None if face is None else face.landmarks - (left, top)
+        frame = geometry.Canvas(outer, (before.shape[2], before.shape[3]), landmarks)
+        x0, y0, x1, y1 = canvas.box
+        regions.append(Region(before, after, frame, (x0 - left, y0 - top, x1 - left, y1 - top)))
+    return faces, regions
+
+
+def _cut(pixels: Pixels, box: geometry.Box) -> Tensor:
+    left, top, right, bottom = box
+    part = np.ascontiguousarray(pixels[top:bottom, left:right].transpose(2, 0, 1))
+    return torch.from_numpy(part)[None].float().div_(255)
+
+
+def _summarise(
+    target: Target, role: str, conditions: tuple[str, ...], found: Sequence[FaceAnswers]
+) -> TargetVerdict:
+    plain = torch.stack([answer.plain for answer in found])
+    masked = torch.stack([answer.masked for answer in found])
+    evaded = tuple(
+        EvasionVerdict(
+            name=name,
+            l2=float(torch.stack([answer.evaded[name] for answer in found]).mean()),
+            success_rate=success_rate(torch.cat([answer.evaded[name] for answer in found])),
+            clean_l2=float(torch.stack([answer.damage[name] for answer in found]).mean()),
+        )
+        for name in found[0].evaded
+    )
+    return TargetVerdict(
+        name=target.card.name,
+        role=role,
+        threshold=DISRUPTED,
+        conditions=conditions,
+        l2=float(plain.mean()),
+        l2_mask=float(masked.mean()),
+        success_rate=success_rate(plain.flatten()),
+        evasions=evaded,
+        by_condition=dict(zip(conditions, plain.mean(dim=0).tolist(), strict=True)),
+    )
+
+
+def _mean(values: Sequence[Tensor]) -> float:
+    return float(torch.cat(list(values)).mean())
+
+
+def _size(photo: Photo) -> str:
+    height, width = photo.pixels.shape[:2]
+    return f"{width} x {height}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
