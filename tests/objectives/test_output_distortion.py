@@ -41,9 +41,7 @@ def images() -> Tensor:
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def test_distance_is_the_protocols_l2_of_both_forgeries(
-    images: Tensor, toy_target: Target
-) -> None:
+def test_distance_is_the_protocols_l2_of_both_forgeries(images: Tensor, toy_target: Target) -> None:
     objective = OutputDistortion(images, views_of_aligned(images, [toy_target]))
     changed = (images + 0.01).clamp(0, 1)
     question = objective.questions()[1]

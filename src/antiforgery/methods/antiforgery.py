@@ -53,7 +53,7 @@ class AntiForgery(Method):
     loss: Literal["l1", "l2"] = "l2"
 
     def perturbation(self) -> LabPerturbation:
-        """a and b only, within ``epsilon``."""
+        """A and b only, within ``epsilon``."""
         bound = self.epsilon * AB_UNIT
         return LabPerturbation(bounds=(0.0, bound, bound))
 

@@ -170,9 +170,7 @@ class Method(ABC):
     def update_rule(self, delta: Tensor) -> UpdateRule:
         """A fresh update rule for a perturbation shaped like ``delta``."""
 
-    def choose(
-        self, objective: Objective, ledger: Ledger, generator: torch.Generator
-    ) -> Question:
+    def choose(self, objective: Objective, ledger: Ledger, generator: torch.Generator) -> Question:
         """The next question; the papers draw it at random."""
         del ledger
         return objective.draw(generator)

@@ -37,7 +37,7 @@ class RobustLab(Method):
     """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
 
     ``bounds`` are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB;
-    ``step`` is the first step's root mean square in Lab units, falling to a fifth of it. ``goal`` is
+    ``step`` is the first step's root mean square in Lab units, falling to a fifth. ``goal`` is
     how many times the threshold an answer shall move. ``relent`` is by how many dB a step the
     budget shrinks while every question is answered so, and grows back while one is not;
     ``stop_when_met`` ends the run instead.
@@ -79,9 +79,7 @@ class RobustLab(Method):
         """Normalised momentum under an energy budget."""
         return _BudgetedMomentum(self, delta)
 
-    def choose(
-        self, objective: Objective, ledger: Ledger, generator: torch.Generator
-    ) -> Question:
+    def choose(self, objective: Objective, ledger: Ledger, generator: torch.Generator) -> Question:
         """Half of the time a random question, else the one whose last answer moved least."""
         drawn = objective.draw(generator)
         coin = float(torch.rand(1, generator=generator))

@@ -1,1 +1,1 @@
-
+"""What an optimisation asks of the targets."""

@@ -77,7 +77,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml")))
 
 
-def resolve(
+def resolve(  # noqa: PLR0913 - one argument a setting, all optional, all by keyword
     *,
     preset: str | None = None,
     strength: str | None = None,

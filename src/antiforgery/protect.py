@@ -1,0 +1,334 @@
+"""From a photo to a protected photo: faces, method, paste; then the file, read back and judged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from antiforgery import evasions as known_evasions
+from antiforgery import methods, presets, targets
+from antiforgery.errors import CancelledError, UsageError
+from antiforgery.evasions.base import Evasion
+from antiforgery.judge import Verdict, judge, pick_device
+from antiforgery.methods import Method
+from antiforgery.methods.base import Watch, check_images
+from antiforgery.objectives.view import View, crops_of_canvas
+from antiforgery.photo import canvas as geometry
+from antiforgery.photo.decode import read_photo
+from antiforgery.photo.encode import kind_for, write_photo
+from antiforgery.photo.faces import find_faces
+from antiforgery.photo.jpeg import jpeg_settings_for
+from antiforgery.photo.model import Face, Photo, Pixels
+from antiforgery.presets import Settings
+from antiforgery.targets.base import Target
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_log = logging.getLogger(__name__)
+
+JITTERED_CROPS = 3
+"""Crops beside the forger's own that the loop draws from."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: ``done`` of ``total`` steps of a ``stage``."""
+
+    stage: str
+    done: int
+    total: int
+
+
+Report = Callable[[Progress], None]
+Cancel = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Protected:
+    """A protected photo in memory; nothing is claimed about it before it is saved."""
+
+    original: Photo
+    photo: Photo
+    faces: tuple[Face, ...]
+    settings: Settings
+    targets: tuple[str | Target, ...]
+
+    def save(
+        self,
+        path: str | Path,
+        *,
+        overwrite: bool = False,
+        labels: Mapping[str, Tensor] | None = None,
+        report: Report | None = None,
+    ) -> Verdict:
+        """Write the file, read it back, and judge what is on disk.
+
+        The ending of ``path`` decides the kind of file. Raises ``PhotoError`` where it cannot be
+        written or is there already, ``UsageError`` where it is the original.
+        """
+        tell = report or _silent
+        tell(Progress("writing", 0, 1))
+        written = write_photo(
+            self.photo, Path(path), metadata=self.settings.metadata, overwrite=overwrite
+        )
+        tell(Progress("judging", 0, 1))
+        verdict = judge(
+            self.original,
+            read_photo(Path(path)),
+            self.targets,
+            labels=labels,
+            device=pick_device(self.settings.device),
+        )
+        notes = [*written.notes]
+        if written.growth is not None:
+            notes.append(f"The file has {written.growth:.2f} times the size of the original.")
+        return replace(
+            verdict,
+            warnings=(*self.photo.warnings, *verdict.warnings),
+            notes=(*notes, *verdict.notes),
+        )
+
+
+def protect(
+    source: str | Path | Photo | Image | Pixels | Tensor,
+    *,
+    targets: Sequence[str | Target] | None = None,
+    output: Path | None = None,
+    labels: Mapping[str, Tensor] | None = None,
+    report: Report | None = None,
+    cancel: Cancel | None = None,
+    **knobs: Any,
+) -> Protected:
+    """Protect a photo: a path, a PIL image, a ``(H, W, 3)`` uint8 array or a ``(3, H, W)`` tensor.
+
+    ``knobs`` are ``preset``, ``strength``, ``effort``, ``region``, ``metadata``, ``seed``,
+    ``device`` and ``threads``; ``targets`` are names, ``NAME:ROLE``, or objects that satisfy the
+    Target protocol. ``output`` is where it will be saved, if that is another kind of file.
+    ``report`` is called with a :class:`Progress`; ``cancel`` is asked between steps.
+
+    Raises ``PhotoError`` for what is no photo, ``UsageError`` for what cannot be meant,
+    ``WeightsError`` for a target without its weights, ``CancelledError`` when told to stop.
+
+    Example:
+        ``antiforgery.protect("me.jpg").save("me.protected.jpg")``
+    """
+    named = tuple(target for target in targets or () if isinstance(target, str))
+    settings = presets.resolve(targets=named or None, **knobs)
+    return protect_with(
+        settings,
+        source,
+        targets=tuple(targets) if targets else None,
+        output=output,
+        labels=labels,
+        report=report,
+        cancel=cancel,
+    )
+
+
+def protect_file(
+    source: Path,
+    output: Path,
+    settings: Settings,
+    *,
+    overwrite: bool = False,
+    progress: Report | None = None,
+    cancel: Cancel | None = None,
+) -> Verdict:
+    """Protect a file into another, atomically, and judge what was written.
+
+    Raises as :func:`protect` and :meth:`Protected.save` do.
+    """
+    protected = protect_with(settings, source, output=output, report=progress, cancel=cancel)
+    if cancel is not None and cancel():
+        raise CancelledError("Stopped before anything was written.")
+    return protected.save(output, overwrite=overwrite, report=progress)
+
+
+def protect_with(
+    settings: Settings,
+    source: str | Path | Photo | Image | Pixels | Tensor,
+    *,
+    targets: tuple[str | Target, ...] | None = None,
+    output: Path | None = None,
+    labels: Mapping[str, Tensor] | None = None,
+    report: Report | None = None,
+    cancel: Cancel | None = None,
+) -> Protected:
+    """As :func:`protect`, with settings that are resolved already."""
+    tell = report or _silent
+    tell(Progress("reading", 0, 1))
+    photo = as_photo(source)
+    device = pick_device(settings.device)
+    chosen = targets or settings.targets
+    asked = [_on_device(target, device) for target in chosen]
+    with _threads(settings.threads):
+        method = _method_for(photo, settings)
+        tell(Progress("looking for faces", 0, 1))
+        faces = () if settings.region == "full" else find_faces(photo.pixels)
+        photo = _with_region_warning(photo, faces, settings)
+        work = _Work(method, asked, settings, _as_saved(photo, output), labels, device)
+        pixels = photo.pixels
+        for index, face in enumerate(faces or (None,), start=1):
+            stage = f"face {index} of {len(faces)}" if faces else "the whole picture"
+            pixels = work.protect_face(pixels, face, _watching(stage, tell), cancel)
+    return Protected(
+        original=photo,
+        photo=photo.with_pixels(pixels),
+        faces=faces,
+        settings=settings,
+        targets=chosen,
+    )
+
+
+def as_photo(source: str | Path | Photo | Image | Pixels | Tensor) -> Photo:
+    """Whatever a caller has, as a photo; what comes from memory is written as PNG by default.
+
+    Raises ``PhotoError`` for a file that is no photo, ``UsageError`` for an array that is none.
+    """
+    if isinstance(source, Photo):
+        return source
+    if isinstance(source, (str, Path)):
+        return read_photo(Path(source))
+    if isinstance(source, Tensor):
+        return _photo_of(_pixels_of_tensor(source))
+    if isinstance(source, np.ndarray):
+        return _photo_of(source)
+    return _photo_of(np.asarray(source.convert("RGB")))
+
+
+def _photo_of(pixels: Pixels) -> Photo:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise UsageError(
+            f"An array must be uint8 of shape (H, W, 3); this is {pixels.dtype} {pixels.shape}."
+        )
+    grey = bool((pixels == pixels[..., :1]).all())
+    return Photo(pixels=np.ascontiguousarray(pixels), kind="PNG", grey=grey)
+
+
+def _pixels_of_tensor(image: Tensor) -> Pixels:
+    if image.ndim == 4 and len(image) == 1:
+        image = image[0]
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+        raise UsageError(
+            f"A tensor must be float (3, H, W) in [0, 1]; this is {image.dtype} "
+            f"{tuple(image.shape)}."
+        )
+    check_images(image[None])
+    return image.detach().cpu().mul(255).round().byte().permute(1, 2, 0).numpy()
+
+
+def _method_for(photo: Photo, settings: Settings) -> Method:
+    method = methods.create(settings.method, settings.options)
+    return method.for_grey() if photo.grey else method
+
+
+def _with_region_warning(photo: Photo, faces: Sequence[Face], settings: Settings) -> Photo:
+    """Say where the change goes when it goes to no face; refuse where a face was demanded."""
+    if faces or settings.region == "full":
+        return photo
+    if settings.region == "face":
+        raise UsageError(
+            "No face was found: use --region full to change the whole picture, or a larger photo."
+        )
+    told = "No face was found, so the whole picture was changed and judged as one."
+    return replace(photo, warnings=(*photo.warnings, told))
+
+
+def _as_saved(photo: Photo, output: Path | None) -> Evasion | None:
+    """The encoder that the result will pass in any case, where it loses anything."""
+    if kind_for(photo, output or Path()) != "JPEG":
+        return None
+    jpeg = jpeg_settings_for(photo)
+    return known_evasions.parse(f"jpeg:{jpeg.quality}:{jpeg.subsampling.replace(':', '')}")
+
+
+def _on_device(target: str | Target, device: torch.device) -> tuple[Target, tuple[str, ...]]:
+    loaded, roles = targets.with_roles(target)
+    move = getattr(loaded, "to", None)
+    return (move(device) if callable(move) else loaded), roles
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use ``count`` CPU threads within the block."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _watching(stage: str, tell: Report) -> Watch:
+    def watch(done: int, total: int) -> None:
+        tell(Progress(stage, done, total))
+
+    return watch
+
+
+def _silent(progress: Progress) -> None:
+    del progress
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What stays the same from face to face."""
+
+    method: Method
+    asked: Sequence[tuple[Target, tuple[str, ...]]]
+    settings: Settings
+    saved: Evasion | None
+    labels: Mapping[str, Tensor] | None
+    device: torch.device
+
+    def protect_face(
+        self,
+        pixels: Pixels,
+        face: Face | None,
+        watch: Watch,
+        cancel: Cancel | None,
+    ) -> Pixels:
+        """New pixels with one face, or the whole picture, protected."""
+        templates = [target.card.template for target, _ in self.asked]
+        canvas = (
+            geometry.full_canvas(pixels.shape)
+            if face is None
+            else geometry.face_canvas(pixels.shape, face, templates)
+        )
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        images = geometry.read_canvas(pixels, canvas).to(self.device)
+        views = [
+            view
+            for target, roles in self.asked
+            for view in self._views(images, canvas, target, roles, generator)
+        ]
+        evasions = [self.saved, *(known_evasions.parse(name) for name in self.settings.evasions)]
+        objective = self.method.objective(images, views, evasions, generator)
+        outcome = self.method.run(
+            images, objective, generator=generator, watch=watch, cancel=cancel
+        )
+        _log.debug("%d steps, least distance %.3f", outcome.steps, outcome.least)
+        return geometry.paste(pixels, canvas, images.cpu(), outcome.images.cpu())
+
+    def _views(
+        self,
+        images: Tensor,
+        canvas: geometry.Canvas,
+        target: Target,
+        roles: Sequence[str],
+        generator: torch.Generator,
+    ) -> list[View]:
+        crops = crops_of_canvas(canvas, target, jittered=JITTERED_CROPS, generator=generator)
+        with torch.no_grad():
+            conditions = target.conditions(crops[0](images), self.labels)
+        return [View(target, role, crops, conditions) for role in roles]

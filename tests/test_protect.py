@@ -1,0 +1,201 @@
+"""From a photo to a file: what must not change, what must, and what is said about it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage.data import astronaut, camera
+
+import antiforgery as af
+from antiforgery import presets
+from antiforgery.errors import CancelledError, PhotoError, UsageError
+from antiforgery.photo import canvas as geometry
+from antiforgery.photo.decode import read_photo
+from antiforgery.photo.model import Pixels
+from antiforgery.protect import Progress, Protected, protect_file, protect_with
+from antiforgery.targets.base import Target
+
+FEW = {"options": {"steps": 4, "psnr": 36.0}}
+
+
+def quickly(source: object, target: Target, **changes: object) -> Protected:
+    """Protect with a handful of steps against a closed-form target."""
+    settings = presets.resolve().model_copy(update={**FEW, **changes})
+    return protect_with(settings, source, targets=(target,))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def pixels() -> Pixels:
+    return np.ascontiguousarray(astronaut())
+
+
+def test_only_the_canvas_changes(pixels: Pixels, toy_target: Target) -> None:
+    protected = quickly(pixels, toy_target)
+
+    (face,) = protected.faces
+    left, top, right, bottom = geometry.face_canvas(
+        pixels.shape, face, [toy_target.card.template]
+    ).box
+    outside = np.ones(pixels.shape[:2], dtype=bool)
+    outside[top:bottom, left:right] = False
+    after = protected.photo.pixels
+    assert after.shape == pixels.shape
+    assert np.array_equal(after[outside], pixels[outside])
+    assert not np.array_equal(after, pixels)
+    change = (after.astype(float) - pixels)[top:bottom, left:right] / 255
+    assert -10 * np.log10(np.square(change).mean()) > 35.9
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    pixels: Pixels, toy_target: Target, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "b.jpg"):
+        quickly(pixels, toy_target).save(tmp_path / name)
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
+
+
+def test_whatever_a_caller_has_gives_the_same_pixels(
+    pixels: Pixels, toy_target: Target, tmp_path: Path
+) -> None:
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+
+    sources = (pixels, tensor, tensor[None], Image.fromarray(pixels), tmp_path / "photo.png")
+    results = [quickly(source, toy_target).photo.pixels for source in sources]
+
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+        torch.zeros(8, 8, 3),
+        torch.full((3, 8, 8), float("nan")),
+        torch.full((3, 8, 8), 255.0),
+    ],
+)
+def test_arrays_that_are_no_photo_are_refused(wrong: object, toy_target: Target) -> None:
+    with pytest.raises(UsageError):
+        quickly(wrong, toy_target)
+
+
+def test_several_faces_are_all_protected(pixels: Pixels, toy_target: Target) -> None:
+    pair = np.concatenate([pixels, pixels], axis=1)
+
+    protected = quickly(pair, toy_target)
+
+    assert len(protected.faces) == 2
+    moved = (protected.photo.pixels != pair).any(axis=2)
+    for face in protected.faces:
+        left, top, right, bottom = (round(edge) for edge in face.box)
+        assert moved[top:bottom, left:right].mean() > 0.5
+
+
+def test_a_grey_photo_stays_grey_on_disk(toy_target: Target, tmp_path: Path) -> None:
+    grey = np.repeat(np.ascontiguousarray(camera())[..., None], 3, axis=2)
+    Image.fromarray(grey[..., 0]).save(tmp_path / "grey.png")
+
+    quickly(tmp_path / "grey.png", toy_target).save(tmp_path / "out.png")
+
+    with Image.open(tmp_path / "out.png") as saved:
+        assert saved.mode == "L"
+        assert not np.array_equal(np.asarray(saved), grey[..., 0])
+
+
+def test_a_colour_method_says_that_it_cannot_protect_a_grey_photo(toy_target: Target) -> None:
+    grey = np.full((64, 64, 3), 90, np.uint8)
+    with pytest.raises(UsageError, match="grey"):
+        quickly(grey, toy_target, method="antiforgery", options={"steps": 1})
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (3, 200, 3), (40, 30, 3)])
+def test_a_picture_without_a_face_changes_as_a_whole_and_says_so(
+    shape: tuple[int, int, int], toy_target: Target
+) -> None:
+    picture = np.random.default_rng(0).integers(60, 190, shape).astype(np.uint8)
+
+    protected = quickly(picture, toy_target)
+
+    assert protected.faces == ()
+    assert "No face was found" in protected.photo.warnings[-1]
+    assert protected.photo.pixels.shape == shape
+
+
+def test_a_face_that_is_demanded_and_missing_is_an_error(toy_target: Target) -> None:
+    with pytest.raises(UsageError, match="--region full"):
+        quickly(np.full((64, 64, 3), 90, np.uint8), toy_target, region="face")
+
+
+def test_region_full_changes_the_whole_picture(pixels: Pixels, toy_target: Target) -> None:
+    after = quickly(pixels, toy_target, region="full").photo.pixels
+    assert (after[:40] != pixels[:40]).any()
+    assert (after[-40:] != pixels[-40:]).any()
+
+
+def test_it_stops_when_told_to_and_writes_nothing(
+    pixels: Pixels, toy_target: Target, tmp_path: Path
+) -> None:
+    settings = presets.resolve().model_copy(update=FEW)
+    told = threading.Event()
+
+    def report(progress: Progress) -> None:
+        if progress.stage.startswith("face") and progress.done == 2:
+            told.set()
+
+    with pytest.raises(CancelledError):
+        protect_with(settings, pixels, targets=(toy_target,), report=report, cancel=told.is_set)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_verdict_is_about_the_bytes_on_disk(
+    pixels: Pixels, toy_target: Target, tmp_path: Path
+) -> None:
+    protected = quickly(pixels, toy_target)
+    verdict = protected.save(tmp_path / "out.jpg")
+
+    from antiforgery.judge import judge
+
+    again = judge(protected.original, read_photo(tmp_path / "out.jpg"), [toy_target])
+    assert verdict.targets == again.targets
+    assert verdict.visibility == again.visibility
+    assert any("quality" in note for note in verdict.notes)
+
+
+def test_an_original_is_never_overwritten(
+    pixels: Pixels, toy_target: Target, tmp_path: Path
+) -> None:
+    photo = tmp_path / "me.png"
+    Image.fromarray(pixels).save(photo)
+    before = photo.read_bytes()
+
+    with pytest.raises(UsageError, match="original"):
+        quickly(photo, toy_target).save(photo, overwrite=True)
+    assert photo.read_bytes() == before
+
+
+def test_a_file_goes_in_and_a_protected_file_comes_out(pixels: Pixels, tmp_path: Path) -> None:
+    source, output = tmp_path / "me.jpg", tmp_path / "me.protected.jpg"
+    Image.fromarray(pixels).save(source, quality=90)
+    settings = presets.resolve().model_copy(update=FEW)
+
+    verdict = protect_file(source, output, settings)
+
+    assert read_photo(output).pixels.shape == pixels.shape
+    assert verdict.faces == 1
+    assert verdict.targets[0].name == "stargan"
+    with pytest.raises(PhotoError, match="exist"):
+        protect_file(source, output, settings)
+
+
+def test_three_lines_of_python_do_it(pixels: Pixels, tmp_path: Path) -> None:
+    photo = tmp_path / "me.png"
+    Image.fromarray(pixels[:260, 120:340]).save(photo)
+    verdict = af.protect(photo, effort="fast").save(tmp_path / "out.png")
+    assert verdict.visibility.psnr > 36
