@@ -15,8 +15,8 @@ from antiforgery.targets.card import TargetCard
 class Condition:
     """What the forger asks for.
 
-    ``name`` is what reports print (``Blond_Hair``, ``Male flipped``); ``value`` is what the target's
-    ``forge`` takes for a batch of N images, e.g. ``(N, 5)`` attribute labels.
+    ``name`` is what reports print (``Blond_Hair``); ``value`` is what the target's ``forge`` takes
+    for a batch of N images, e.g. ``(N, 5)`` attribute labels.
     """
 
     name: str
