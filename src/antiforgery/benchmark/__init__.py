@@ -1,0 +1,1 @@
+"""Protocols that measure what this project claims."""

@@ -1,0 +1,59 @@
+"""What a whole command takes: seconds from start to file, and memory at its peak."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from antiforgery.benchmark.photos import Sample
+
+LARGE_SIDE = 7072
+"""Squared it makes 50 megapixels."""
+
+_RUN = """
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+seconds = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+scale = 1 if sys.platform == "darwin" else 1024
+print(json.dumps({"exit": done.returncode, "seconds": round(seconds, 2),
+                  "peak_megabytes": round(peak * scale / 1e6)}))
+"""
+
+
+def measure_commands(portrait: Sample, out: Path) -> dict[str, Any]:
+    """``antiforgery protect`` on a portrait and on the same portrait at 50 megapixels.
+
+    Each runs in processes of its own, so that nothing is warm; empty where the system cannot tell
+    a child's memory (Windows).
+    """
+    if sys.platform == "win32":
+        return {}
+    folder = out / "commands"
+    folder.mkdir(exist_ok=True)
+    small = folder / "portrait.jpg"
+    small.write_bytes(portrait.data)
+    large = folder / "large.jpg"
+    with Image.open(io.BytesIO(portrait.data)) as picture:
+        wide = picture.convert("RGB").resize((LARGE_SIDE, LARGE_SIDE), Image.Resampling.BICUBIC)
+    wide.save(large, quality=92)
+    return {
+        "portrait_512": _protect(small),
+        "photo_50_megapixels": _protect(large),
+    }
+
+
+def _protect(photo: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "antiforgery", "protect", str(photo), "--overwrite"]
+    told = subprocess.run(  # noqa: S603 - our own command on our own file
+        [sys.executable, "-c", _RUN, *command], capture_output=True, text=True, check=True
+    )
+    measured: dict[str, Any] = json.loads(told.stdout)
+    return measured

@@ -1,0 +1,76 @@
+"""The photos of a benchmark, as files with the labels that belong to them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from antiforgery.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo's name, its bytes, and its attributes in {0, 1} where they are known."""
+
+    name: str
+    data: bytes
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> Mapping[str, Tensor] | None:
+        """As targets take them: one value a name, ``(1,)``; None where nothing is known."""
+        if not self.attributes:
+            return None
+        return {name: torch.tensor([float(value)]) for name, value in self.attributes.items()}
+
+
+def dev_faces(folder: Path, limit: int) -> list[Sample]:
+    """The first ``limit`` rows of CelebA dev. Raises ``UsageError`` where the files are missing."""
+    table, archive = folder / "celeba" / "dev.csv", folder / "celeba" / "dev.zip"
+    _require(table)
+    _require(archive)
+    with table.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))[:limit]
+    with zipfile.ZipFile(archive) as pictures:
+        members = {Path(name).name: name for name in pictures.namelist()}
+        return [
+            Sample(row["file"], pictures.read(members[row["file"]]), _attributes(row))
+            for row in rows
+        ]
+
+
+def portraits(folder: Path, limit: int) -> list[Sample]:
+    """Portraits of people who do not exist. Raises ``UsageError`` where there are none."""
+    files = sorted((folder / "portraits").glob("*.jpg"))[:limit]
+    if not files:
+        raise UsageError(f"There are no portraits in {folder / 'portraits'}: give --data a folder.")
+    return [Sample(file.name, file.read_bytes()) for file in files]
+
+
+def digest(samples: list[Sample]) -> str:
+    """One sha256 over all bytes, in order."""
+    total = hashlib.sha256()
+    for sample in samples:
+        total.update(hashlib.sha256(sample.data).digest())
+    return total.hexdigest()
+
+
+def _attributes(row: Mapping[str, str]) -> dict[str, int]:
+    skipped = {"file", "split", "identity", "identity_size"}
+    return {
+        key: int(value)
+        for key, value in row.items()
+        if key not in skipped and not key.startswith("lm")
+    }
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise UsageError(f"{path} is missing: give --data the folder that holds celeba/.")

@@ -1,0 +1,34 @@
+"""``antiforgery bench``: measures what this project claims."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    group.command("run")(run)
+    # Without a second command typer would drop the name of the first.
+    group.callback()(lambda: None)
+    app.add_typer(group, name="bench", help="Measure disruption, visibility and wall time.")
+
+
+def run(
+    protocol: Annotated[str, typer.Argument(help="Which protocol: quick.")],
+    data: Annotated[Path, typer.Option(help="The folder that holds celeba/ and portraits/.")],
+    out: Annotated[Path, typer.Option(help="Where results go; a rerun goes on from there.")],
+    faces: Annotated[int, typer.Option(min=6, help="How many dev faces.")] = 100,
+    portraits: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 120,
+) -> None:
+    """Run a protocol and print where its JSON result lies."""
+    from antiforgery.benchmark import quick
+    from antiforgery.errors import UsageError
+
+    if protocol != quick.NAME:
+        raise UsageError(f"There is no protocol {protocol}: choose {quick.NAME}.")
+    plan = quick.Run(data=data, out=out, faces=faces, portraits=portraits)
+    typer.echo(str(quick.run(plan, lambda line: typer.echo(line, err=True))))
