@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,17 +18,23 @@ def register(app: typer.Typer) -> None:
 
 
 def run(
-    protocol: Annotated[str, typer.Argument(help="Which protocol: quick.")],
+    protocol: Annotated[
+        Literal["quick", "editing"],
+        typer.Argument(help="quick: protection and its cost; editing: whether targets edit."),
+    ],
     data: Annotated[Path, typer.Option(help="The folder that holds celeba/ and portraits/.")],
     out: Annotated[Path, typer.Option(help="Where results go; a rerun goes on from there.")],
     faces: Annotated[int, typer.Option(min=6, help="How many dev faces.")] = 100,
     portraits: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 120,
 ) -> None:
     """Run a protocol and print where its JSON result lies."""
-    from antiforgery.benchmark import quick
-    from antiforgery.errors import UsageError
+    from antiforgery.benchmark import editing, quick
 
-    if protocol != quick.NAME:
-        raise UsageError(f"There is no protocol {protocol}: choose {quick.NAME}.")
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if protocol == "editing":
+        typer.echo(str(editing.run(editing.Run(data=data, out=out, faces=faces), say)))
+        return
     plan = quick.Run(data=data, out=out, faces=faces, portraits=portraits)
-    typer.echo(str(quick.run(plan, lambda line: typer.echo(line, err=True))))
+    typer.echo(str(quick.run(plan, say)))

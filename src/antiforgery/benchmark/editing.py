@@ -1,0 +1,140 @@
+"""Protocol ``editing``: does a bundled attribute editor really edit faces, and keep who they are?
+
+Edits are judged by a classifier of another architecture, trained on other identity groups; identity
+by a published face embedder that no target was trained with. Both are for measuring only.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from antiforgery import targets
+from antiforgery.benchmark.photos import Sample, dev_faces, digest
+from antiforgery.benchmark.statistics import estimate
+from antiforgery.judge import versions
+from antiforgery.metrics.attributes import (
+    HAIR_COLOURS,
+    SWITCHES,
+    AttributeClassifier,
+    shown_attributes,
+)
+from antiforgery.metrics.identity import identity_similarity
+from antiforgery.metrics.mobilefacenet import ALIGNED_TEMPLATE, load_mobilefacenet
+from antiforgery.photo.canvas import similarity, warp
+from antiforgery.targets.base import Target
+from antiforgery.weights import store
+from antiforgery.weights.reference import WeightsRef
+
+NAME = "editing"
+VERSION = 1
+SHOWN = (*HAIR_COLOURS, *SWITCHES)
+CLASSIFIER_CARD = "attributes.json"
+EMBEDDER = Path("models") / "identity" / "mobilefacenet_foamliu.safetensors"
+EMBEDDER_SHA256 = "89f4f81901e898d0bd9dd6cf2f1c279893448527e5563b6ee1f002d429270256"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where faces lie, where the result goes, how many, and which targets."""
+
+    data: Path
+    out: Path
+    faces: int = 100
+    names: tuple[str, ...] = ("stargan", "stargan-b")
+
+
+def run(plan: Run, say: Callable[[str], None]) -> Path:
+    """Measure every target and write ``editing.json``; returns its path.
+
+    Raises ``UsageError`` where photos are missing, ``WeightsError`` where weights are.
+    """
+    plan.out.mkdir(parents=True, exist_ok=True)
+    samples = dev_faces(plan.data, plan.faces)
+    classifier, card = _classifier()
+    state = store.load_state_dict(plan.data / EMBEDDER, EMBEDDER_SHA256)
+    embed = load_mobilefacenet(state)
+    found = {}
+    for name in plan.names:
+        say(f"{name}: {len(samples)} faces")
+        found[name] = _measure(targets.load(name), samples, classifier, embed)
+    result = {
+        "protocol": NAME,
+        "protocol_version": VERSION,
+        "faces": len(samples),
+        "targets": found,
+        "classifier": card,
+        "data_sha256": digest(samples),
+        "versions": versions(),
+    }
+    path = plan.out / f"{NAME}.json"
+    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+@torch.no_grad()
+def _measure(
+    target: Target,
+    samples: Sequence[Sample],
+    classifier: AttributeClassifier,
+    embed: Callable[[Tensor], Tensor],
+) -> dict[str, Any]:
+    """Agreement with each requested edit, before and after it, and identity kept."""
+    agreed: dict[str, list[float]] = {name: [] for name in SHOWN}
+    already: dict[str, list[float]] = {name: [] for name in SHOWN}
+    identity: dict[str, list[float]] = {name: [] for name in SHOWN}
+    # From the target's crop to the embedder's: both are known by their templates.
+    matrix = torch.from_numpy(similarity(_pixels(target), ALIGNED_TEMPLATE))
+    for sample in samples:
+        image = _aligned(sample, target.card.size)
+        before = shown_attributes(classifier, image)[0]
+        for asked in target.conditions(image, sample.labels):
+            forged = target.forge(image, asked.value)
+            index = SHOWN.index(asked.name)
+            wanted = asked.value[0, index]
+            agreed[asked.name].append(
+                float(shown_attributes(classifier, forged)[0, index] == wanted)
+            )
+            already[asked.name].append(float(before[index] == wanted))
+            faces = [warp(each, matrix, 112) for each in (image, forged)]
+            identity[asked.name].append(float(identity_similarity(embed, *faces)))
+    return {
+        name: {
+            "edit_seen": asdict(estimate(agreed[name])),
+            "seen_before_the_edit": asdict(estimate(already[name])),
+            "identity_cosine": asdict(estimate(identity[name])),
+        }
+        for name in SHOWN
+    }
+
+
+def _pixels(target: Target) -> list[tuple[float, float]]:
+    size = target.card.size
+    return [(x * size, y * size) for x, y in target.card.template]
+
+
+def _aligned(sample: Sample, size: int) -> Tensor:
+    """Dev faces are aligned as the bundled targets expect them: the whole picture, resized."""
+    with Image.open(io.BytesIO(sample.data)) as picture:
+        resized = picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    pixels = np.asarray(resized).transpose(2, 0, 1).copy()
+    return torch.from_numpy(pixels)[None].float() / 255
+
+
+def _classifier() -> tuple[AttributeClassifier, Mapping[str, Any]]:
+    folder = resources.files("antiforgery.weights") / "bundled"
+    card = json.loads((folder / CLASSIFIER_CARD).read_text(encoding="utf-8"))
+    reference = WeightsRef(**card["weights"])
+    network = AttributeClassifier()
+    network.load_state_dict(store.load_state_dict(store.locate(reference), reference.sha256))
+    return network.eval(), card
