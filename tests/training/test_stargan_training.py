@@ -76,7 +76,7 @@ def test_an_edit_sets_one_hair_colour_or_flips_one_switch() -> None:
     torch.manual_seed(0)
     labels = torch.tensor([[1.0, 0, 0, 1, 0], [0.0, 1, 0, 0, 1]]).repeat(50, 1)
 
-    targets = stargan.draw_edits(labels)
+    targets = stargan.draw_edits(labels, 0.4)
 
     own, wanted = labels[::2], targets[::2]
     assert (wanted[:, :3].sum(dim=1) == 1).all()

@@ -35,7 +35,9 @@ class Stage:
     """A stretch of the schedule; over the last ``decay`` steps the learning rate falls to zero.
 
     ``cycle_only`` reconstructs every face through its forgery, as the paper does; without it half
-    of the batch is, by turns with plain identity.
+    of the batch is, by turns with plain identity. ``weight_classification`` is how much a requested
+    edit counts; ``switch_share`` how many of the single edits flip an attribute that is no hair
+    colour.
     """
 
     size: int
@@ -43,6 +45,8 @@ class Stage:
     steps: int
     decay: int = 0
     cycle_only: bool = False
+    weight_classification: float = 1.0
+    switch_share: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,6 @@ class Recipe:
     learning_rate_critic: float
     betas: tuple[float, float]
     ema: float
-    weight_classification: float
     weight_reconstruction: float
     weight_penalty: float
     stages: tuple[Stage, ...]
@@ -118,12 +121,15 @@ def random_view(images: Tensor) -> Tensor:
     return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
 
 
-def draw_edits(labels: Tensor) -> Tensor:
+def draw_edits(labels: Tensor, switch_share: float) -> Tensor:
     """Targets for a batch: half take another face's labels, half one edit of their own."""
     count = labels.shape[0]
     targets = labels[torch.randperm(count)].clone()
     for index in range(0, count, 2):
-        edit = int(torch.randint(labels.shape[1], (1,)))
+        switches = float(torch.rand(1)) < switch_share
+        edit = int(
+            torch.randint(HAIR, labels.shape[1], (1,)) if switches else torch.randint(HAIR, (1,))
+        )
         targets[index] = labels[index]
         if edit < HAIR:
             targets[index, :HAIR] = 0
@@ -153,7 +159,7 @@ class Trainer:
         self.generator_adam = torch.optim.Adam(self.generator.parameters(), betas=recipe.betas)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), betas=recipe.betas)
         self.step = 0
-        self.cycle_only = False
+        self.stage = recipe.stages[0]
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on, random state included."""
@@ -182,7 +188,7 @@ class Trainer:
 
     def update(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """One step of both networks on ``(N, 3, S, S)`` images in [-1, 1]."""
-        targets = draw_edits(labels)
+        targets = draw_edits(labels, self.stage.switch_share)
         with torch.autocast(self.device.type, dtype=torch.bfloat16):
             forged = self.generator(images, targets)
             losses = self._update_critic(images, forged.detach(), labels)
@@ -204,7 +210,7 @@ class Trainer:
         adversarial = F.softplus(-real_patch.float()).mean() + F.softplus(fake_patch.float()).mean()
         classified = attribute_loss(real_logits, labels)
         self.critic_adam.zero_grad(set_to_none=True)
-        (adversarial + self.recipe.weight_classification * classified).backward()
+        (adversarial + classified).backward()
         if self.step % PENALTY_EVERY == 0:
             self._penalise_critic(images)
         self.critic_adam.step()
@@ -228,14 +234,14 @@ class Trainer:
         patch, logits = self.critic(random_view(forged))
         adversarial = F.softplus(-patch.float()).mean()
         classified = attribute_loss(logits, targets)
-        count = len(images) if self.cycle_only else len(images) // 2
+        count = len(images) if self.stage.cycle_only else len(images) // 2
         # By turns with the cycle, plain identity teaches to copy what needs no edit, far sooner.
-        source = forged if self.cycle_only or self.step % 2 else images
+        source = forged if self.stage.cycle_only or self.step % 2 else images
         restored = self.generator(source[:count], labels[:count])
         reconstruction = (restored.float() - images[:count]).abs().mean()
         loss = (
             adversarial
-            + self.recipe.weight_classification * classified
+            + self.stage.weight_classification * classified
             + self.recipe.weight_reconstruction * reconstruction
         )
         self.generator_adam.zero_grad(set_to_none=True)
@@ -309,7 +315,7 @@ def _run_stage(trainer: Trainer, stage: Stage, first: int, data: Path, out: Path
     )
     sheet = load_faces(data, "dev", attributes=recipe.attributes, size=stage.size, limit=8)
     last = first + stage.steps
-    trainer.cycle_only = stage.cycle_only
+    trainer.stage = stage
     started = time.monotonic()
     while trainer.step < last:
         left = last - trainer.step
