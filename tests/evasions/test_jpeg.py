@@ -13,14 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from antiforgery.evasions.jpeg import (
-    CHROMINANCE,
-    LUMINANCE,
     Jpeg,
     encode_decode,
     quantisation_table,
     round_with_blended_gradient,
     round_with_identity_gradient,
 )
+from antiforgery.photo.jpeg import CHROMINANCE, LUMINANCE
 
 SUBSAMPLINGS = ("444", "422", "420")
 

@@ -24,34 +24,12 @@ from torch.nn import functional as F
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Stage
 from antiforgery.evasions.pixels import Pixels, through_pixels
+from antiforgery.photo.jpeg import CHROMINANCE, LUMINANCE, Table, table_at
 from antiforgery.straight_through import clip_straight_through, floor_straight_through
 
 PREFIX = "jpeg"
 
 Rounding = Callable[[Tensor], Tensor]
-
-Table = tuple[tuple[int, ...], ...]
-
-LUMINANCE: Table = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
-CHROMINANCE: Table = (
-    (17, 18, 24, 47, 99, 99, 99, 99),
-    (18, 21, 26, 66, 99, 99, 99, 99),
-    (24, 26, 56, 99, 99, 99, 99, 99),
-    (47, 66, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-    (99, 99, 99, 99, 99, 99, 99, 99),
-)
 
 
 @dataclass(frozen=True)
@@ -105,8 +83,7 @@ def round_with_blended_gradient(x: Tensor) -> Tensor:
 
 def quantisation_table(base: Table, quality: int) -> Tensor:
     """``LUMINANCE`` or ``CHROMINANCE`` at libjpeg's ``quality`` of 1 to 100, ``(8, 8)`` int64."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
-    return ((torch.tensor(base) * percent + 50) // 100).clamp(1, 255)
+    return torch.from_numpy(table_at(base, quality))
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,8 @@ _LOWEST, _HIGHEST = 92, 95
 """Below, rounding washes the protection out; above, files grow and nothing else does."""
 
 # Tables K.1 and K.2 of ITU T.81, the quality-50 tables of libjpeg, row by row.
-_LUMINANCE = (
+Table = tuple[tuple[int, ...], ...]
+LUMINANCE: Table = (
     (16, 11, 10, 16, 24, 40, 51, 61),
     (12, 12, 14, 19, 26, 58, 60, 55),
     (14, 13, 16, 24, 40, 57, 69, 56),
@@ -25,12 +26,15 @@ _LUMINANCE = (
     (49, 64, 78, 87, 103, 121, 120, 101),
     (72, 92, 95, 98, 112, 100, 103, 99),
 )
-_CHROMINANCE = (
+CHROMINANCE: Table = (
     (17, 18, 24, 47, 99, 99, 99, 99),
     (18, 21, 26, 66, 99, 99, 99, 99),
     (24, 26, 56, 99, 99, 99, 99, 99),
     (47, 66, 99, 99, 99, 99, 99, 99),
-    *((99,) * 8,) * 4,
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
+    (99, 99, 99, 99, 99, 99, 99, 99),
 )
 _START_OF_FRAME = {0xC0, 0xC1, 0xC2, 0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC)}
 
@@ -65,13 +69,19 @@ def estimate_quality(tables: Mapping[int, Sequence[int]]) -> int:
     return int(distances.argmin()) + 1
 
 
+def table_at(base: Table, quality: int) -> NDArray[np.int64]:
+    """``LUMINANCE`` or ``CHROMINANCE`` at libjpeg's ``quality`` of 1 to 100, ``(8, 8)``."""
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return ((np.array(base, dtype=np.int64) * percent + 50) // 100).clip(1, 255)
+
+
 @lru_cache(maxsize=1)
 def _all_tables() -> NDArray[np.int64]:
     """Shape ``(100, 2, 64)``: libjpeg's tables for each quality."""
-    base = np.array([_LUMINANCE, _CHROMINANCE], dtype=np.int64).reshape(2, 64)
-    quality = np.arange(1, 101)
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return ((base * scale[:, None, None] + 50) // 100).clip(1, 255)
+    pairs = [
+        [table_at(base, quality) for base in (LUMINANCE, CHROMINANCE)] for quality in range(1, 101)
+    ]
+    return np.array(pairs).reshape(100, 2, 64)
 
 
 def _subsampling(data: bytes) -> str:
