@@ -51,7 +51,7 @@ class Run:
     data: Path
     out: Path
     faces: int = 100
-    names: tuple[str, ...] = ("stargan", "stargan-b")
+    names: tuple[str, ...] = ("stargan",)
 
 
 def run(plan: Run, say: Callable[[str], None]) -> Path:

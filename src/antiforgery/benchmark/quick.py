@@ -1,7 +1,7 @@
 """Protocol ``quick``: disruption, visibility and wall time of what we promise, on saved files.
 
 Each row protects every photo with one setting, saves it, reads it back and judges it, at the target
-that was optimised against and at a second one that was not. The result is one JSON file; finished
+that was optimised against and at every bundled instance that is there for judging only. Finished
 photos are kept in ``items.jsonl``, so that an interrupted run goes on where it stopped.
 """
 
@@ -37,7 +37,6 @@ NAME = "quick"
 VERSION = 1
 SEED = 0
 OPTIMISED = "stargan"
-UNSEEN = "stargan-b"
 TIMED_PAIRS = 5
 CONTROLS = 25
 
@@ -73,6 +72,12 @@ def rows() -> tuple[Row, ...]:
         Row("strong", "dev", presets.resolve(strength="strong", seed=SEED), ".jpg"),
         Row("portraits", "portraits", balanced, ".jpg"),
     )
+
+
+def judged() -> tuple[str, ...]:
+    """The target that is optimised against, then those that are there for judging only."""
+    unseen = (name for name in targets.names() if targets.card(name).judge_only)
+    return (OPTIMISED, *unseen)
 
 
 def run(plan: Run, say: Say) -> Path:
@@ -115,7 +120,7 @@ def run(plan: Run, say: Say) -> Path:
         "commands": measure_commands(samples["portraits"][0], plan.out),
         "seed": SEED,
         "data_sha256": {name: digest(found) for name, found in samples.items()},
-        "weights_sha256": {name: _sha256(name) for name in (OPTIMISED, UNSEEN)},
+        "weights_sha256": {name: _sha256(name) for name in judged()},
         "machine": started,
         "versions": versions(),
     }
@@ -129,7 +134,7 @@ class Items:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._weights = [_sha256(name) for name in (OPTIMISED, UNSEEN)]
+        self._weights = [_sha256(name) for name in judged()]
         self._done = dict(self._read())
 
     def once(
@@ -172,9 +177,7 @@ def _measure(plan: Run, row: Row, sample: Sample) -> dict[str, Any]:
     protected = protect_with(row.settings, source, output=output, labels=sample.labels)
     write_photo(protected.photo, output, overwrite=True)
     seconds = time.perf_counter() - began
-    verdict = judge(
-        read_photo(source), read_photo(output), (OPTIMISED, UNSEEN), labels=sample.labels
-    )
+    verdict = judge(read_photo(source), read_photo(output), judged(), labels=sample.labels)
     return {"seconds": round(seconds, 3), "growth": _growth(source, output), **_facts(verdict)}
 
 
@@ -195,7 +198,7 @@ def _judged_as_jpeg(plan: Run, changed: Photo, original: Photo, sample: Sample) 
     output = plan.out / "control" / f"{Path(sample.name).stem}.jpg"
     output.parent.mkdir(exist_ok=True)
     write_photo(changed, output, overwrite=True)
-    return judge(original, read_photo(output), (OPTIMISED, UNSEEN), labels=sample.labels)
+    return judge(original, read_photo(output), judged(), labels=sample.labels)
 
 
 def _pair(plan: Run, sample: Sample) -> dict[str, Any]:
