@@ -12,11 +12,13 @@ from filelock import FileLock, Timeout
 from antiforgery.errors import PhotoError, UsageError
 
 LOCK_NAME = ".antiforgery.lock"
+HOLDER_NAME = ".antiforgery.pid"
+"""Holds the number of the process; Windows lets nobody read or write the locked file itself."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold ``folder``, made where it is missing, for this process; the lock file goes with the run.
+    """Hold ``folder``, made where it is missing, for this process; its files go with the run.
 
     Raises:
         UsageError: another run holds it.
@@ -29,19 +31,24 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UsageError(
-            f"Another run{_holder(path)} is working in {folder}: wait for it to end, or stop it."
+            f"Another run{_holder(folder / HOLDER_NAME)} is working in {folder}: "
+            "wait for it to end, or stop it."
         ) from None
     except OSError as error:
         raise PhotoError(
             f"The folder {folder} cannot be written ({error.strerror}): choose another with -o."
         ) from error
+    holder = folder / HOLDER_NAME
     try:
-        path.write_text(str(os.getpid()), encoding="ascii")
+        # Only a courtesy to whoever waits: no run fails for it.
+        with suppress(OSError):
+            holder.write_text(str(os.getpid()), encoding="ascii")
         yield
     finally:
-        # Windows removes no open file; there it stays, empty of meaning.
-        with suppress(OSError):
-            path.unlink()
+        for each in (holder, path):
+            # Windows removes no open file; there the lock stays, empty of meaning.
+            with suppress(OSError):
+                each.unlink()
         lock.release()
 
 
