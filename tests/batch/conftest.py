@@ -51,6 +51,8 @@ class FakeWorker:
         self.calls: list[Path] = []
         self.rate = 1.0
         self.errors: dict[str, Exception] = {}
+        self.late_errors: dict[str, BaseException] = {}
+        """Raised when the output is written already, as by a judge that fails."""
         self.before: Callable[[Path], None] | None = None
 
     def __call__(
@@ -73,7 +75,10 @@ class FakeWorker:
         if data.startswith(b"bad"):
             raise PhotoError(f"{source} is not a photo.")
         assert overwrite or not output.exists()
+        output.unlink(missing_ok=True)
         output.write_bytes(data + b"!")
+        if source.name in self.late_errors:
+            raise self.late_errors[source.name]
         return make_verdict(rate=self.rate)
 
 

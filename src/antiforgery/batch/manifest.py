@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,8 @@ from antiforgery.errors import PhotoError
 
 MANIFEST_NAME = ".antiforgery.jsonl"
 
-_CHUNK = 1 << 20
+REPLACING = "replacing"
+"""The status of an entry from the moment when its output may be replaced until that is noted."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,6 @@ class Manifest:
         with self.path.open("ab+") as file:
             file.write(line if _ends_clean(self.path) else b"\n" + line)
         self._entries[entry.output] = entry
-
-
-def file_sha256(path: Path) -> str:
-    """The hex SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> list[Entry]:
