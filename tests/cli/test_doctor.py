@@ -101,6 +101,20 @@ def test_a_cache_that_cannot_be_written_is_a_problem(
     assert "ANTIFORGERY_HOME" in detail
 
 
+def test_a_cache_that_nothing_needs_is_noted(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ref: WeightsRef,
+) -> None:
+    bundled = tmp_path / "abc"
+    monkeypatch.setattr(weights, "find", {ref: bundled}.get)
+    monkeypatch.setenv("ANTIFORGERY_HOME", str(bundled / "below"))
+    found = diagnosis(capsys, code=0)
+    assert found["cache"][0] == "note"
+    assert found["target toy"][0] == "ok"
+
+
 def test_a_detector_without_its_weights_is_a_problem(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

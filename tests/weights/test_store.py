@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import http.server
@@ -271,6 +272,33 @@ def test_a_changed_byte_is_noticed_on_every_load(tmp_path: Path, name: str) -> N
     path.unlink()
     with pytest.raises(WeightsError, match="cannot read"):
         weights.load_state_dict(path, digest)
+
+
+def test_a_damaged_file_of_the_package_is_not_to_be_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(b"damaged")
+    with pytest.raises(WeightsError, match="delete it and run again"):
+        weights.load_state_dict(path, sha256(CONTENT))
+    monkeypatch.setattr(store, "_bundled_folder", lambda: tmp_path)
+    with pytest.raises(WeightsError, match="install antiforgery again"):
+        weights.load_state_dict(path, sha256(CONTENT))
+
+
+def test_an_import_onto_a_full_disk_leaves_nothing(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(source: Path, part: Path) -> None:
+        part.write_bytes(source.read_bytes()[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store.shutil, "copyfile", fill)
+    source = tmp_path / "mine.bin"
+    source.write_bytes(CONTENT)
+    with pytest.raises(WeightsError, match="No space left"):
+        weights.import_file(source, reference(None, file="face.pth"))
+    assert files_of(home) == []
 
 
 class Malicious:

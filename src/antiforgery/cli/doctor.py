@@ -48,7 +48,7 @@ def doctor(
             "versions": versions(),
             "findings": [asdict(finding) for finding in findings],
         }
-        typer.echo(json.dumps(report, ensure_ascii=False))
+        typer.echo(json.dumps(report))
     else:
         for package, version in versions().items():
             typer.echo(f"{'version':<8} {package} {version or 'not installed'}")
@@ -83,7 +83,7 @@ def examine() -> Iterator[Finding]:
     yield _threads()
     yield from _devices()
     yield _checked("face detector", _detector)
-    yield _checked("cache", _cache)
+    yield _cache()
     yield _offline()
     yield from _targets()
 
@@ -120,7 +120,7 @@ def _detector() -> str:
     return f"weights as expected in {mtcnn.weights_folder()}"
 
 
-def _cache() -> str:
+def _cache() -> Finding:
     import tempfile
 
     from antiforgery import weights
@@ -129,12 +129,12 @@ def _cache() -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return f"{folder} can be written"
+            return Finding("cache", "ok", f"{folder} can be written")
     except OSError as error:
-        raise WeightsError(
-            f"{folder} cannot be written ({error.strerror}): set ANTIFORGERY_HOME to a folder "
-            f"that can"
-        ) from error
+        told = f"{folder} cannot be written ({error.strerror})"
+    if any(weights.find(ref) is None for _, ref in _cards()):
+        return Finding("cache", "problem", f"{told}: set ANTIFORGERY_HOME to a folder that can")
+    return Finding("cache", "note", f"{told}, and need not be: no weights are missing")
 
 
 def _offline() -> Finding:
@@ -148,17 +148,23 @@ def _offline() -> Finding:
 def _targets() -> Iterator[Finding]:
     from antiforgery import targets
 
+    for name in targets.plug_ins():
+        finding = _checked(f"target {name}", partial(_plug_in, name))
+        # A broken plug-in does not keep the other targets from working.
+        status = "note" if finding.status == "problem" else finding.status
+        yield Finding(finding.topic, status, finding.detail)
+    for name, ref in _cards():
+        yield _weights(f"target {name}", ref)
+
+
+def _cards() -> Iterator[tuple[str, WeightsRef]]:
+    """The targets of this package that have weights, and which."""
+    from antiforgery import targets
+
     plug_ins = targets.plug_ins()
     for name in targets.names():
-        if name in plug_ins:
-            finding = _checked(f"target {name}", partial(_plug_in, name))
-            # A broken plug-in does not keep the other targets from working.
-            status = "note" if finding.status == "problem" else finding.status
-            yield Finding(finding.topic, status, finding.detail)
-            continue
-        ref = targets.card(name).weights
-        if ref is not None:
-            yield _weights(f"target {name}", ref)
+        if name not in plug_ins and (ref := targets.card(name).weights) is not None:
+            yield name, ref
 
 
 def _plug_in(name: str) -> str:
@@ -177,5 +183,5 @@ def _weights(topic: str, ref: WeightsRef) -> Finding:
     if found is None:
         return Finding(topic, "problem", "its weights are missing")
     if sha256_of(found) != ref.sha256:
-        return Finding(topic, "problem", f"{found} is damaged: delete it or install again")
+        return Finding(topic, "problem", f"{found} is damaged: {weights.remedy(found)}")
     return Finding(topic, "ok", f"weights as expected in {found}")

@@ -1,7 +1,15 @@
 """Weights: bundled with the package, downloaded and checked, or imported from a local file."""
 
 from antiforgery.weights.reference import WeightsRef
-from antiforgery.weights.store import find, home, import_file, load_state_dict, locate, offline
+from antiforgery.weights.store import (
+    find,
+    home,
+    import_file,
+    load_state_dict,
+    locate,
+    offline,
+    remedy,
+)
 
 __all__ = [
     "WeightsRef",
@@ -11,4 +19,5 @@ __all__ = [
     "load_state_dict",
     "locate",
     "offline",
+    "remedy",
 ]

@@ -95,8 +95,11 @@ def import_file(path: Path, ref: WeightsRef) -> Path:
     target = cached_path(ref)
     with _writing(target), _lock(target):
         part = target.with_name(target.name + ".import")
-        shutil.copyfile(path, part)
-        part.replace(target)
+        try:
+            shutil.copyfile(path, part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     return target
 
 
@@ -117,10 +120,17 @@ def load_state_dict(path: Path, sha256: str) -> dict[str, Tensor]:
     if found != sha256:
         raise WeightsError(
             f"{path} is damaged or not the file that is wanted: its sha256 is {found} "
-            f"instead of {sha256}; delete it and run again"
+            f"instead of {sha256}; {remedy(path)}"
         )
     state = _parse(data, path)
     return {name: tensor.float() if _is_half(tensor) else tensor for name, tensor in state.items()}
+
+
+def remedy(damaged: Path) -> str:
+    """What to do about a file of weights that is not what it should be."""
+    if damaged.parent == _bundled_folder():
+        return "it came with the package: install antiforgery again"
+    return "delete it and run again"
 
 
 def cached_path(ref: WeightsRef) -> Path:
@@ -129,9 +139,12 @@ def cached_path(ref: WeightsRef) -> Path:
     return home() / "weights" / f"{ref.sha256}{PurePosixPath(origin).suffix}"
 
 
+def _bundled_folder() -> Path:
+    return Path(str(resources.files("antiforgery.weights") / "bundled"))
+
+
 def _bundled_path(name: str) -> Path:
-    folder = resources.files("antiforgery.weights") / "bundled"
-    return Path(str(folder)) / PurePosixPath(name).name
+    return _bundled_folder() / PurePosixPath(name).name
 
 
 def _is_half(tensor: Tensor) -> bool:
