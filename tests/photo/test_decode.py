@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngImageFile
 
 from antiforgery.errors import MissingExtraError, PhotoError
 from antiforgery.photo import containers, output_suffix, profiles, read_photo
@@ -324,6 +325,18 @@ def test_flipped_bytes_give_a_photo_or_one_sentence(tmp_path: Path, kind: str) -
         else:
             assert photo.pixels.dtype == np.uint8
     assert refused > 0
+
+
+def test_a_photo_that_memory_cannot_hold_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(image: object) -> None:
+        raise MemoryError
+
+    path = save(tmp_path / "x.png", Image.fromarray(marker()), "PNG")
+    monkeypatch.setattr(PngImageFile, "load", full)
+    with pytest.raises(PhotoError, match="needs more memory than there is"):
+        read_photo(path)
 
 
 def test_what_is_no_photo_is_refused_in_one_sentence(tmp_path: Path) -> None:

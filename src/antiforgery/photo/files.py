@@ -63,11 +63,11 @@ def opened(path: Path) -> Iterator[Opened]:
     """An opened picture; inside, whatever its decoder raises becomes one sentence.
 
     Raises:
-        PhotoError: not a file, not a picture, damaged, or larger than 100 megapixels.
+        PhotoError: not a file, not a picture, damaged, larger than 100 megapixels or than memory.
         MissingExtraError: a HEIC file without ``antiforgery[heif]``.
     """
-    data = _read(path)
     try:
+        data = _read(path)
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of sizes that are checked here.
             warnings.simplefilter("ignore")
@@ -76,6 +76,10 @@ def opened(path: Path) -> Iterator[Opened]:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(path, "too many pixels") from error
+    except MemoryError as error:
+        raise PhotoError(
+            f"{path} needs more memory than there is; close other programs or make it smaller."
+        ) from error
     except Exception as error:  # Decoders raise anything on damaged bytes.
         raise PhotoError(
             f"{path} is damaged or cut short; copy or export the photo again."
