@@ -97,6 +97,25 @@ def test_debugging_shows_where(monkeypatch: pytest.MonkeyPatch) -> None:
         leave(monkeypatch, ZeroDivisionError("by zero"))
 
 
+def test_names_that_the_terminal_cannot_print_are_escaped() -> None:
+    code = (
+        "import typer\n"
+        "from antiforgery.cli import app\n"
+        "def build():\n"
+        "    made = typer.Typer()\n"
+        "    made.command()(lambda: typer.echo('Zo\\xeb \\udcff.jpg'))\n"
+        "    return made\n"
+        "app.build = build\n"
+        "app.main([])\n"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "cp932", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=False
+    )
+    assert done.stderr == b""
+    assert done.stdout.splitlines() == [b"Zo\\xeb \\udcff.jpg"]
+
+
 def test_an_interrupt_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
     assert leave(monkeypatch, KeyboardInterrupt()) == 130
 

@@ -70,10 +70,17 @@ def test_all_text_is_escaped(tmp_path: Path, verdict: Verdict) -> None:
 
 def test_every_number_and_its_threshold_is_there(tmp_path: Path, verdict: Verdict) -> None:
     words = " ".join(_Reader(_written(tmp_path / "r.html", verdict)).words)
-    words = words.replace("\N{NO-BREAK SPACE}", " ")
     for said in ("0.4123", "0.6000", "95 %", "0.0110", "20 %", "0.05 or more", "37.0 dB", "0.9610"):
         assert said in words
     assert "not tested against anything else" in words
+
+
+def test_a_photo_without_a_face_is_measured_over_the_picture(
+    tmp_path: Path, verdict: Verdict
+) -> None:
+    for faces, said in ((0, "over the picture."), (1, "over the face.")):
+        text = _written(tmp_path / f"{faces}.html", replace(verdict, faces=faces))
+        assert f"Measured on the saved file, {said}" in text
 
 
 def test_a_verdict_that_does_not_hold_looks_different(

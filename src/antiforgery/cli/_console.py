@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import typer
+
+from antiforgery.errors import AntiForgeryError
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -129,9 +132,30 @@ def print_data(record: Record, *, as_json: bool) -> None:
     """A line of JSON, or the path of a file that was (or would be) written."""
     if as_json:
         typer.echo(json.dumps(record.to_json(), allow_nan=False))
-    elif record.output is not None and record.status != "skipped":
+    elif record.output is not None and record.status not in ("skipped", "failed"):
         # Bytes, because a file's name need not be text in the terminal's encoding.
         typer.echo(os.fsencode(record.output))
+
+
+def explain(error: Exception) -> str:
+    """What a person is told; an error that nobody foresaw says so and how to see more."""
+    if isinstance(error, AntiForgeryError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return (
+        f"something unexpected went wrong ({type(error).__name__}: {error}); "
+        f"set ANTIFORGERY_DEBUG=1 to see where, and please report it"
+    )
+
+
+def print_anything() -> None:
+    """Let stdout print what its encoding lacks (a name in another script) as an escape.
+
+    stderr does so by itself, and so does a stdout that was told how to handle errors.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def sentence(record: Record) -> str:

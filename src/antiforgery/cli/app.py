@@ -17,6 +17,7 @@ import typer
 
 import antiforgery
 from antiforgery import cli
+from antiforgery.cli._console import explain, print_anything
 from antiforgery.errors import AntiForgeryError
 
 INTERRUPTED = 130
@@ -24,6 +25,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit the process with the code that the documentation lists."""
+    print_anything()
     try:
         build()(args=arguments)
     except KeyboardInterrupt:
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("ANTIFORGERY_DEBUG"):
             raise
-        typer.echo(f"Error: {_sentence(error)}", err=True)
+        typer.echo(f"Error: {explain(error)}", err=True)
         sys.exit(error.exit_code if isinstance(error, AntiForgeryError) else 1)
 
 
@@ -70,15 +72,3 @@ def _options(
 def _print_version() -> None:
     typer.echo(f"antiforgery {antiforgery.__version__}")
     raise typer.Exit
-
-
-def _sentence(error: Exception) -> str:
-    """What a person is told; an error that nobody foresaw says so and how to see more."""
-    if isinstance(error, AntiForgeryError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return (
-        f"something unexpected went wrong ({type(error).__name__}: {error}); "
-        f"set ANTIFORGERY_DEBUG=1 to see where, and please report it"
-    )

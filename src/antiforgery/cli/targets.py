@@ -43,7 +43,7 @@ def list_targets(as_json: AsJson = False) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False))
+        typer.echo(json.dumps(rows))
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
@@ -59,7 +59,7 @@ def info(
 
     facts = _facts(targets.card(name))
     if as_json:
-        typer.echo(json.dumps(facts, ensure_ascii=False))
+        typer.echo(json.dumps(facts))
         return
     width = max(map(len, facts))
     for key, value in facts.items():

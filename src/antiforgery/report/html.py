@@ -17,6 +17,7 @@ from antiforgery.report.words import (
     number,
     percent,
     scope,
+    subject,
     target_label,
     target_sentence,
     washed_out,
@@ -159,7 +160,7 @@ def _visibility(verdict: Verdict) -> str:
     )
     return (
         "<section>\n<h2>How visible the change is</h2>\n"
-        '<p class="note">Measured on the saved file, over the face.</p>\n'
+        f'<p class="note">Measured on the saved file, over the {subject(verdict)}.</p>\n'
         f'<div class="scroll"><table>\n<tbody>\n{rows}\n'
         "</tbody>\n</table></div>\n</section>"
     )

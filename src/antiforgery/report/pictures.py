@@ -89,7 +89,7 @@ def fitted(pixels: Pixels, side: int) -> Image.Image:
     """The picture with its longer side at ``side`` pixels."""
     from PIL import Image
 
-    picture = Image.fromarray(pixels, "RGB")
+    picture = Image.fromarray(pixels)
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)

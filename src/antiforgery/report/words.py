@@ -26,11 +26,13 @@ def headline(verdict: Verdict) -> str:
         return f"{share} forgery of this photo by {_names(verdict)} is disrupted."
     start = f"As it is, this photo disrupts every forgery by {_names(verdict)} that was tried"
     washed = washed_out(verdict)
-    return f"{start}; most work again after {', '.join(washed)}." if washed else f"{start}."
+    if not washed:
+        return f"{start}."
+    return f"{start}; half or more work again after {', '.join(washed)}."
 
 
 def washed_out(verdict: Verdict) -> tuple[str, ...]:
-    """The evasions after which most forgeries by some target work again."""
+    """The evasions after which half or more of the forgeries by some target work again."""
     names = (each.name for target in verdict.targets for each in target.evasions if _washes(each))
     return tuple(dict.fromkeys(names))
 
@@ -46,7 +48,7 @@ def target_sentence(target: TargetVerdict) -> str:
     if broken:
         parts.append(f"most still are after {_rates(broken)}")
     if washed:
-        parts.append(f"most are not after {_rates(washed)}")
+        parts.append(f"half or fewer are after {_rates(washed)}")
     return "; ".join(parts) + "."
 
 
@@ -61,9 +63,16 @@ def visibility(verdict: Verdict) -> str:
     """How far the photo itself moved."""
     seen = verdict.visibility
     return (
-        f"The face changed by PSNR {number(seen.psnr, 1)} dB, "
+        f"The {subject(verdict)} changed by PSNR {number(seen.psnr, 1)} dB, "
         f"mean CIEDE2000 {number(seen.delta_e_mean, 2)}."
     )
+
+
+def subject(verdict: Verdict) -> str:
+    """What was measured: without a face it is the whole picture."""
+    if verdict.faces == 0:
+        return "picture"
+    return "face" if verdict.faces == 1 else "faces"
 
 
 def target_label(target: TargetVerdict) -> str:
@@ -75,7 +84,7 @@ def percent(rate: float) -> str:
     """A rate in [0, 1]; rounded down, so that 100 % means all."""
     if math.isnan(rate):
         return "an unknown share"
-    return f"{math.floor(rate * 100 + 1e-9)}\N{NO-BREAK SPACE}%"
+    return f"{math.floor(rate * 100 + 1e-9)} %"
 
 
 def number(value: float, digits: int) -> str:
@@ -86,7 +95,7 @@ def number(value: float, digits: int) -> str:
 
 
 def _washes(evasion: EvasionVerdict) -> bool:
-    return not evasion.success_rate >= 0.5
+    return not evasion.success_rate > 0.5
 
 
 def _rates(evasions: Iterable[EvasionVerdict]) -> str:
