@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from PIL import Image
 
 from antiforgery.cli import app as application
+from antiforgery.cli.protect import protect
 from antiforgery.errors import PhotoError, WeightsError
 from antiforgery.judge import EvasionVerdict, TargetVerdict, Verdict, Visibility
+from antiforgery.photo.metadata import Policy
 from antiforgery.presets import Settings
 from antiforgery.protect import Progress
 
@@ -126,7 +129,7 @@ def test_stdout_is_paths_and_stderr_is_the_verdict(run: Run, photos: Path) -> No
     assert code == 0
     assert out.splitlines() == [str(photos / f"{name}.protected.png") for name in "ab"]
     for said in (
-        "100\N{NO-BREAK SPACE}% of the forgeries tried (Blond_Hair)",
+        "100 % of the forgeries tried (Blond_Hair)",
         "not tested against anything else",
         "PSNR 37.0 dB",
         "warning: The photo was turned.",
@@ -151,7 +154,7 @@ def test_what_does_not_hold_is_called_weak(run: Run, tmp_path: Path) -> None:
     code, _, err = run(make_photos(tmp_path, "stubborn"))
     assert code == 0
     assert "WEAK" in err
-    assert "50\N{NO-BREAK SPACE}% of the forgeries" in err
+    assert "50 % of the forgeries" in err
 
 
 def test_quiet_says_only_what_went_wrong(run: Run, photos: Path) -> None:
@@ -190,6 +193,41 @@ def test_a_dry_run_writes_nothing(run: Run, photos: Path, tmp_path: Path) -> Non
     assert "planned" in err
     assert not (tmp_path / "out").exists()
     assert sorted(path.name for path in photos.iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_dry_run_can_be_interrupted(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "antiforgery.cli.protect._is_ours", lambda path: bool(signal.raise_signal(signal.SIGINT))
+    )
+    code, out, err = run(photos, "--dry-run")
+    assert (code, out) == (130, "")
+    assert "Interrupted." in err
+
+
+def test_a_file_that_was_written_and_not_judged_is_no_result(
+    run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(source: Path, output: Path, settings: Settings, **more: object) -> Verdict:
+        output.write_bytes(source.read_bytes())
+        raise MemoryError
+
+    monkeypatch.setattr(import_module("antiforgery.protect"), "protect_file", late)
+    code, out, err = run(photos / "a.png")
+    assert (code, out) == (1, "")
+    assert f"{photos / 'a.protected.png'} was written" in err
+    _, out, _ = run(photos / "b.png", "--json")
+    assert json.loads(out)["output"] == str(photos / "b.protected.png")
+
+
+def test_choices_are_those_of_the_settings() -> None:
+    """They are written twice, because the help has no time to import the settings."""
+    offered = get_type_hints(protect, include_extras=True)
+    for name in ("metadata", "region"):
+        choices = get_args(get_args(get_args(offered[name])[0])[0])
+        assert choices == get_args(Settings.model_fields[name].annotation)
+    assert get_args(Settings.model_fields["metadata"].annotation) == get_args(Policy)
 
 
 def test_nothing_to_do(run: Run, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from antiforgery.cli import app as application
-from antiforgery.errors import UsageError
+from antiforgery.errors import UsageError, WeightsError
 from antiforgery.judge import EvasionVerdict, Forgery, TargetVerdict, Verdict, Visibility
 
 Done = tuple[int, str, str]
@@ -93,12 +94,12 @@ def original(tmp_path: Path) -> Path:
 def test_a_table_and_what_it_means_on_stdout(run: Run, original: Path) -> None:
     code, out, err = run(original.with_name("good.png"), "--original", original)
     assert (code, err) == (0, "")
-    lines = out.replace("\N{NO-BREAK SPACE}", " ").splitlines()
+    lines = out.splitlines()
     rows = [line.split("  ") for line in lines]
     cells = [[cell.strip() for cell in row if cell] for row in rows]
     assert ["stargan (edited)", "none", "100 %", "0.4000"] in cells
     assert ["blur:1.5", "20 %", "0.0200", "0.0100"] in cells
-    assert lines[0].endswith("most work again after blur:1.5.")
+    assert lines[0].endswith("half or more work again after blur:1.5.")
     assert lines[-1] == "Tested against stargan (edited); not tested against anything else."
 
 
@@ -143,6 +144,37 @@ def test_no_verdict_is_a_usage_error_with_one_sentence(
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+        (OSError(errno.ENOSPC, "No space left on device", "r.html"), "r.html: No space left"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_what_nobody_foresaw_is_no_verdict(
+    run: Run, original: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(import_module("antiforgery.judge"), "judge_files", fail)
+    code, out, err = run(original.with_name("good.png"), "--original", original)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_missing_weights_leave_with_four(
+    run: Run, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise WeightsError("Fetch them.")
+
+    monkeypatch.setattr(import_module("antiforgery.judge"), "judge_files", fail)
+    assert run(original.with_name("good.png"), "--original", original)[0] == 4
 
 
 def test_a_report_that_cannot_be_written(run: Run, original: Path, tmp_path: Path) -> None:

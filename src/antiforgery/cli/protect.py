@@ -91,8 +91,8 @@ def protect(
     Originals are never overwritten. A rerun skips what is done: same photo, same settings. Each
     saved file is read back and judged, and what is said about it is that verdict.
 
-    Exit codes: 0 done, 1 some failed, 2 usage, 3 no photos found, 4 weights missing,
-    130 interrupted (what was finished is kept).
+    Exit codes: 0 done, 1 some failed, 2 usage, 3 nothing to do: no photos found,
+    4 weights missing, 130 interrupted (what was finished is kept).
     """
     from antiforgery import presets
     from antiforgery.batch import make_plan, preview, run
@@ -117,7 +117,9 @@ def protect(
                 console.say("No photos were found in what was named: nothing to do.")
                 raise typer.Exit(_NOTHING_TO_DO)
             if dry_run:
-                records = preview(plan, settings, overwrite=overwrite, recognise=_is_ours)
+                records = preview(
+                    plan, settings, overwrite=overwrite, recognise=_is_ours, cancel=stopped
+                )
             else:
                 from antiforgery.protect import protect_file
 

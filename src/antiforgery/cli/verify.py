@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -49,25 +50,37 @@ def verify(
 ) -> None:
     """Forge a protected photo and its original, and say what became of the forgeries.
 
-    Exit codes: 0 every target is disrupted without an evasion, 1 not every one, 2 usage,
-    4 weights missing.
+    Exit codes: 0 every target is disrupted without an evasion, 1 not every one, 2 there is no
+    verdict (usage, a photo that cannot be read, or a failure that nobody foresaw), 4 weights
+    missing.
     """
-    from antiforgery.errors import PhotoError, UsageError
     from antiforgery.judge import judge_files
 
-    _refuse_same_file(protected, original)
-    try:
+    with _no_verdict_is_no_answer():
+        _refuse_same_file(protected, original)
         verdict = judge_files(
             protected, original, _targets(target), evasions=evasion or None, device=device
         )
         if report is not None:
             _write_report(report, verdict, protected, original)
-    except PhotoError as error:
-        # Exit code 1 is a verdict here, and there is none.
-        raise UsageError(str(error)) from error
-    typer.echo(json.dumps(verdict.to_json(), allow_nan=False) if as_json else _text(verdict))
+        told = json.dumps(verdict.to_json(), allow_nan=False) if as_json else _text(verdict)
+    typer.echo(told)
     if not verdict.holds:
         raise typer.Exit(_DOES_NOT_HOLD)
+
+
+@contextmanager
+def _no_verdict_is_no_answer() -> Iterator[None]:
+    """Keep exit code 1, which is a verdict here, from what went wrong."""
+    from antiforgery.cli._console import explain
+    from antiforgery.errors import AntiForgeryError, UsageError
+
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, AntiForgeryError) and error.exit_code != _DOES_NOT_HOLD:
+            raise
+        raise UsageError(explain(error)) from error
 
 
 def _refuse_same_file(protected: Path, original: Path) -> None:
