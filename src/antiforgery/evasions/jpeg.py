@@ -23,8 +23,9 @@ from torch.nn import functional as F
 
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Stage
-from antiforgery.evasions.pixels import Pixels, through_pixels
+from antiforgery.evasions.pixels import through_pixels
 from antiforgery.photo.jpeg import CHROMINANCE, LUMINANCE, Table, table_at
+from antiforgery.photo.model import Pixels
 from antiforgery.straight_through import clip_straight_through, floor_straight_through
 
 PREFIX = "jpeg"
@@ -62,11 +63,6 @@ class _Quantise(torch.autograd.Function):
         (rest,) = ctx.saved_tensors
         by_x: Tensor = gradient * rest.square().mul_(6).add_(0.5)
         return by_x
-
-
-def round_with_identity_gradient(x: Tensor) -> Tensor:
-    """The nearest integer, with gradient one. Shape: any."""
-    return floor_straight_through(x)
 
 
 def round_with_blended_gradient(x: Tensor) -> Tensor:

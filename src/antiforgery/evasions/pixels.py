@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Pixels = NDArray[np.uint8]
+from antiforgery.photo.model import Pixels
 
 
 def through_pixels(images: Tensor, tool: Callable[[Pixels], Pixels]) -> Tensor:

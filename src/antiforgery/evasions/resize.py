@@ -12,7 +12,8 @@ from torch import Tensor
 
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Stage
-from antiforgery.evasions.pixels import Pixels, through_pixels
+from antiforgery.evasions.pixels import through_pixels
+from antiforgery.photo.model import Pixels
 from antiforgery.straight_through import clip_straight_through, floor_straight_through
 
 PREFIX = "resize"
