@@ -156,7 +156,10 @@ def test_an_original_in_an_outputs_place_is_never_touched(
 ) -> None:
     original = tmp_path / "elsewhere.jpg"
     original.write_bytes(b"precious")
-    getattr(album / "a.protected.jpg", link)(original)
+    try:
+        getattr(album / "a.protected.jpg", link)(original)
+    except OSError:
+        pytest.skip("this system makes no such links")
     records = _go(album, worker, settings, recognise=_marked)
     assert sorted(_statuses(records)) == ["failed", "protected", "skipped"]
     assert original.read_bytes() == (album / "a.protected.jpg").read_bytes() == b"precious"

@@ -198,9 +198,12 @@ def test_a_dry_run_writes_nothing(run: Run, photos: Path, tmp_path: Path) -> Non
 def test_a_dry_run_can_be_interrupted(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "antiforgery.cli.protect._is_ours", lambda path: bool(signal.raise_signal(signal.SIGINT))
-    )
+    def interrupted(path: Path) -> bool:
+        del path
+        signal.raise_signal(signal.SIGINT)
+        return False
+
+    monkeypatch.setattr("antiforgery.cli.protect._is_ours", interrupted)
     code, out, err = run(photos, "--dry-run")
     assert (code, out) == (130, "")
     assert "Interrupted." in err

@@ -293,7 +293,7 @@ def test_an_import_onto_a_full_disk_leaves_nothing(
         part.write_bytes(source.read_bytes()[:1000])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store.shutil, "copyfile", fill)
+    monkeypatch.setattr("shutil.copyfile", fill)
     source = tmp_path / "mine.bin"
     source.write_bytes(CONTENT)
     with pytest.raises(WeightsError, match="No space left"):
