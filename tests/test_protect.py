@@ -79,6 +79,7 @@ def test_whatever_a_caller_has_gives_the_same_pixels(
         torch.zeros(8, 8, 3),
         torch.full((3, 8, 8), float("nan")),
         torch.full((3, 8, 8), 255.0),
+        np.zeros((0, 5, 3), np.uint8),
     ],
 )
 def test_arrays_that_are_no_photo_are_refused(wrong: object, toy_target: Target) -> None:
@@ -96,6 +97,46 @@ def test_several_faces_are_all_protected(pixels: Pixels, toy_target: Target) -> 
     for face in protected.faces:
         left, top, right, bottom = (round(edge) for edge in face.box)
         assert moved[top:bottom, left:right].mean() > 0.5
+
+
+def test_where_faces_overlap_the_change_keeps_the_bound_of_one(
+    pixels: Pixels, toy_target: Target
+) -> None:
+    portrait = pixels[:200, 130:330]
+    close = np.concatenate([portrait[:, :150], portrait], axis=1)
+
+    protected = quickly(close, toy_target)
+
+    assert len(protected.faces) == 2
+    change = protected.photo.pixels.astype(int) - close
+    alone = [
+        quickly(close, toy_target, region="full"),
+        quickly(portrait, toy_target),
+    ]
+    most = max(np.abs(each.photo.pixels.astype(int) - each.original.pixels).max() for each in alone)
+    assert np.abs(change).max() <= 1.5 * most
+
+
+def test_our_own_output_is_not_protected_again(
+    pixels: Pixels, toy_target: Target, tmp_path: Path
+) -> None:
+    quickly(pixels, toy_target).save(tmp_path / "out.png")
+    with pytest.raises(UsageError, match="our own outputs"):
+        quickly(tmp_path / "out.png", toy_target)
+
+
+def test_a_picture_from_memory_is_upright_and_keeps_its_alpha(toy_target: Target) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 4), np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+
+    protected = quickly(image, toy_target)
+
+    assert protected.photo.pixels.shape == (60, 40, 3)
+    expected = np.asarray(image.transpose(Image.Transpose.ROTATE_270))
+    assert np.array_equal(protected.original.pixels, expected[..., :3])
+    assert protected.photo.alpha is not None
+    assert np.array_equal(protected.photo.alpha, expected[..., 3])
 
 
 def test_a_grey_photo_stays_grey_on_disk(toy_target: Target, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from antiforgery.photo.decode import read_photo
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Photo, Pixels
 from antiforgery.targets.base import Condition, Target
+from antiforgery.targets.card import Role
 
 PROTOCOL = 1
 DEFAULT_TARGETS = ("stargan",)
@@ -56,6 +57,8 @@ class EvasionVerdict:
     l2: float
     success_rate: float
     clean_l2: float
+    by_condition: Mapping[str, float] = field(default_factory=dict)
+    """Mean L2 over faces."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class TargetVerdict:
     success_rate: float
     evasions: tuple[EvasionVerdict, ...]
     by_condition: Mapping[str, float] = field(default_factory=dict)
+    """Mean L2 over faces, without an evasion."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +190,9 @@ def judge(
     the two photos differ in size, ``WeightsError`` where a target cannot be loaded.
     """
     tried = [known_evasions.parse(name) for name in (EVASIONS if evasions is None else evasions)]
-    resolved = [known_targets.with_roles(target) for target in targets]
-    faces, regions = _regions(original, protected, [target for target, _ in resolved], device)
+    place = device or torch.device("cpu")
+    resolved = [on_device(target, place) for target in targets]
+    faces, regions = regions_of(original, protected, [target for target, _ in resolved], place)
     warnings = (
         ()
         if faces
@@ -222,8 +227,9 @@ def forgeries(
 
     Raises as :func:`judge` does.
     """
-    loaded, _ = known_targets.with_roles(target)
-    _, regions = _regions(original, protected, [loaded], None)
+    place = torch.device("cpu")
+    loaded, _ = on_device(target, place)
+    _, regions = regions_of(original, protected, [loaded], place)
     before = regions[0].crop(regions[0].original, loaded)
     after = regions[0].crop(regions[0].protected, loaded)
     return tuple(
@@ -249,16 +255,35 @@ def judge_files(
         read_photo(protected),
         targets,
         evasions=evasions,
-        device=pick_device(device),
+        device=judging_device(device),
     )
 
 
+def judging_device(name: str) -> torch.device:
+    """Where to judge for a device that is asked for: MPS lacks the double precision for it.
+
+    Raises ``UsageError`` for a device that is not there.
+    """
+    device = pick_device(name)
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def on_device(target: str | Target, device: torch.device) -> tuple[Target, tuple[Role, ...]]:
+    """A target on ``device``, where it can move, and the roles to break.
+
+    Raises ``UsageError`` for an unknown name or role, ``WeightsError`` for missing weights.
+    """
+    loaded, roles = known_targets.with_roles(target)
+    move = getattr(loaded, "to", None)
+    return (move(device) if callable(move) else loaded), roles
+
+
 def pick_device(name: str) -> torch.device:
-    """``auto``: CUDA, else MPS, else the CPU. Raises ``UsageError`` for one that is not there."""
+    """``auto``: CUDA, else the CPU; MPS only by name. Raises ``UsageError`` for one not there."""
     present = {"cpu": True, "cuda": torch.cuda.is_available()}
     present["mps"] = torch.backends.mps.is_available()
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+        return torch.device("cuda" if present["cuda"] else "cpu")
     if not present.get(name, False):
         there = ", ".join(kind for kind, here in present.items() if here)
         raise UsageError(f"The device {name} is not there: choose among auto, {there}.")
@@ -279,7 +304,8 @@ def visibility_over(regions: Sequence[Region]) -> Visibility:
 
 def versions() -> dict[str, str]:
     """Of everything that a number may depend on."""
-    packages = {name: version(name) for name in ("antiforgery", "torch", "numpy", "Pillow")}
+    names = ("antiforgery", "torch", "numpy", "Pillow", "mtcnn")
+    packages = {name: version(name) for name in names}
     return {**packages, "python": platform.python_version(), "protocol": str(PROTOCOL)}
 
 
@@ -289,13 +315,13 @@ def _evaded(evasion: Evasion, images: Tensor, region: Region, target: Target) ->
     return evasion.exact(region.crop(images, target))
 
 
-def _regions(
-    original: Photo,
-    protected: Photo,
-    targets: Sequence[Target],
-    device: torch.device | None,
+def regions_of(
+    original: Photo, protected: Photo, targets: Sequence[Target], device: torch.device
 ) -> tuple[tuple[Face, ...], list[Region]]:
-    """The faces of the protected photo, and a region for each, or for the whole picture."""
+    """The faces of the protected photo, and a region for each, or for the whole picture.
+
+    Raises ``UsageError`` where the two photos differ in size.
+    """
     if original.pixels.shape != protected.pixels.shape:
         raise UsageError(
             f"The photos differ in size ({_size(original)} and {_size(protected)} pixels): "
@@ -310,10 +336,7 @@ def _regions(
         faces or (None,), canvases or [geometry.full_canvas(shape)], strict=True
     ):
         outer = geometry.canvas_region(canvas, shape)
-        before, after = (
-            _cut(photo.pixels, outer).to(device or torch.device("cpu"))
-            for photo in (original, protected)
-        )
+        before, after = (_cut(photo.pixels, outer).to(device) for photo in (original, protected))
         left, top = outer[:2]
         landmarks = None if face is None else face.landmarks - (left, top)
         frame = geometry.Canvas(outer, (before.shape[2], before.shape[3]), landmarks)
@@ -339,6 +362,7 @@ def _summarise(
             l2=float(torch.stack([answer.evaded[name] for answer in found]).mean()),
             success_rate=success_rate(torch.cat([answer.evaded[name] for answer in found])),
             clean_l2=float(torch.stack([answer.damage[name] for answer in found]).mean()),
+            by_condition=_per_condition(conditions, [answer.evaded[name] for answer in found]),
         )
         for name in found[0].evaded
     )
@@ -351,8 +375,12 @@ def _summarise(
         l2_mask=float(masked.mean()),
         success_rate=success_rate(plain.flatten()),
         evasions=evaded,
-        by_condition=dict(zip(conditions, plain.mean(dim=0).tolist(), strict=True)),
+        by_condition=_per_condition(conditions, [answer.plain for answer in found]),
     )
+
+
+def _per_condition(conditions: Sequence[str], found: Sequence[Tensor]) -> dict[str, float]:
+    return dict(zip(conditions, torch.stack(list(found)).mean(dim=0).tolist(), strict=True))
 
 
 def _mean(values: Sequence[Tensor]) -> float:

@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 
 from antiforgery import evasions as known_evasions
-from antiforgery import methods, presets, targets
+from antiforgery import methods, presets
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.evasions.base import Evasion
-from antiforgery.judge import Verdict, judge, pick_device
+from antiforgery.judge import Verdict, judge, judging_device, on_device, pick_device
 from antiforgery.methods import Method
 from antiforgery.methods.base import Watch, check_images
 from antiforgery.objectives.view import View, crops_of_canvas
 from antiforgery.photo import canvas as geometry
+from antiforgery.photo import raster
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.encode import kind_for, write_photo
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.jpeg import jpeg_settings_for
-from antiforgery.photo.model import Face, Photo, Pixels
+from antiforgery.photo.model import Face, Metadata, Photo, Pixels
 from antiforgery.presets import Settings
 from antiforgery.targets.base import Target
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _log = logging.getLogger(__name__)
-
-JITTERED_CROPS = 3
-"""Crops beside the forger's own that the loop draws from."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +79,14 @@ class Protected:
             self.photo, Path(path), metadata=self.settings.metadata, overwrite=overwrite
         )
         tell(Progress("judging", 0, 1))
-        verdict = judge(
-            self.original,
-            read_photo(Path(path)),
-            self.targets,
-            labels=labels,
-            device=pick_device(self.settings.device),
-        )
+        with _threads(self.settings.threads):
+            verdict = judge(
+                self.original,
+                read_photo(Path(path)),
+                self.targets,
+                labels=labels,
+                device=judging_device(self.settings.device),
+            )
         notes = [*written.notes]
         if written.growth is not None:
             notes.append(f"The file has {written.growth:.2f} times the size of the original.")
@@ -111,9 +110,10 @@ def protect(
     """Protect a photo: a path, a PIL image, a ``(H, W, 3)`` uint8 array or a ``(3, H, W)`` tensor.
 
     ``knobs`` are ``preset``, ``strength``, ``effort``, ``region``, ``metadata``, ``seed``,
-    ``device`` and ``threads``; ``targets`` are names, ``NAME:ROLE``, or objects that satisfy the
-    Target protocol. ``output`` is where it will be saved, if that is another kind of file.
-    ``report`` is called with a :class:`Progress`; ``cancel`` is asked between steps.
+    ``device``, ``threads``, and for experts ``options`` of the method and ``evasions``; ``targets``
+    are names, ``NAME:ROLE``, or objects that satisfy the Target protocol. ``output`` is where it
+    will be saved, if that is another kind of file. ``report`` is called with a :class:`Progress`;
+    ``cancel`` is asked between steps.
 
     Raises ``PhotoError`` for what is no photo, ``UsageError`` for what cannot be meant,
     ``WeightsError`` for a target without its weights, ``CancelledError`` when told to stop.
@@ -121,7 +121,9 @@ def protect(
     Example:
         ``antiforgery.protect("me.jpg").save("me.protected.jpg")``
     """
-    named = tuple(target for target in targets or () if isinstance(target, str))
+    named = tuple(
+        target if isinstance(target, str) else target.card.name for target in targets or ()
+    )
     settings = presets.resolve(targets=named or None, **knobs)
     return protect_with(
         settings,
@@ -167,9 +169,13 @@ def protect_with(
     tell = report or _silent
     tell(Progress("reading", 0, 1))
     photo = as_photo(source)
+    if photo.protected:
+        raise UsageError(
+            f"{photo.path or 'The photo'} is one of our own outputs: protect its original instead."
+        )
     device = pick_device(settings.device)
     chosen = targets or settings.targets
-    asked = [_on_device(target, device) for target in chosen]
+    asked = [on_device(target, device) for target in chosen]
     with _threads(settings.threads):
         method = _method_for(photo, settings)
         tell(Progress("looking for faces", 0, 1))
@@ -179,7 +185,8 @@ def protect_with(
         pixels = photo.pixels
         for index, face in enumerate(faces or (None,), start=1):
             stage = f"face {index} of {len(faces)}" if faces else "the whole picture"
-            pixels = work.protect_face(pixels, face, _watching(stage, tell), cancel)
+            change = work.change_of_face(photo.pixels, face, _watching(stage, tell), cancel)
+            pixels = change.paste_into(pixels)
     return Protected(
         original=photo,
         photo=photo.with_pixels(pixels),
@@ -202,11 +209,21 @@ def as_photo(source: str | Path | Photo | Image | Pixels | Tensor) -> Photo:
         return _photo_of(_pixels_of_tensor(source))
     if isinstance(source, np.ndarray):
         return _photo_of(source)
-    return _photo_of(np.asarray(source.convert("RGB")))
+    return _photo_of_image(source)
+
+
+def _photo_of_image(image: Image) -> Photo:
+    """A PIL image in any mode, upright, with its alpha and profile."""
+    icc = image.info.get("icc_profile")
+    turned = raster.upright(image)
+    pixels, alpha = raster.to_arrays(turned, icc)
+    metadata = Metadata(icc=None if image.mode == "CMYK" else icc)
+    return replace(_photo_of(pixels), alpha=alpha, metadata=metadata)
 
 
 def _photo_of(pixels: Pixels) -> Photo:
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+    usable = pixels.ndim == 3 and pixels.shape[2] == 3 and pixels.dtype == np.uint8
+    if not usable or not pixels.size:
         raise UsageError(
             f"An array must be uint8 of shape (H, W, 3); this is {pixels.dtype} {pixels.shape}."
         )
@@ -239,7 +256,7 @@ def _with_region_warning(photo: Photo, faces: Sequence[Face], settings: Settings
         raise UsageError(
             "No face was found: use --region full to change the whole picture, or a larger photo."
         )
-    told = "No face was found, so the whole picture was changed and judged as one."
+    told = "No face was found, so the whole picture was changed."
     return replace(photo, warnings=(*photo.warnings, told))
 
 
@@ -249,12 +266,6 @@ def _as_saved(photo: Photo, output: Path | None) -> Evasion | None:
         return None
     jpeg = jpeg_settings_for(photo)
     return known_evasions.parse(f"jpeg:{jpeg.quality}:{jpeg.subsampling.replace(':', '')}")
-
-
-def _on_device(target: str | Target, device: torch.device) -> tuple[Target, tuple[str, ...]]:
-    loaded, roles = targets.with_roles(target)
-    move = getattr(loaded, "to", None)
-    return (move(device) if callable(move) else loaded), roles
 
 
 @contextmanager
@@ -281,6 +292,29 @@ def _silent(progress: Progress) -> None:
 
 
 @dataclass(frozen=True)
+class _Change:
+    """The change of one canvas of the original photo."""
+
+    original: Pixels
+    canvas: geometry.Canvas
+    before: Tensor
+    after: Tensor
+
+    def paste_into(self, pixels: Pixels) -> Pixels:
+        """Add the change to ``pixels``; where faces overlap, the sum keeps the bound of one."""
+        pasted = geometry.paste(pixels, self.canvas, self.before, self.after)
+        left, top, right, bottom = self.canvas.box
+        box = (slice(top, bottom), slice(left, right))
+        if np.array_equal(pixels[box], self.original[box]):
+            return pasted
+        most = np.ceil((self.after - self.before).abs().amax(dim=(0, 2, 3)).numpy() * 255)
+        total = pasted[box].astype(np.int16) - self.original[box]
+        bounded = self.original[box] + total.clip(-most.astype(np.int16), most.astype(np.int16))
+        pasted[box] = bounded.astype(np.uint8)
+        return pasted
+
+
+@dataclass(frozen=True)
 class _Work:
     """What stays the same from face to face."""
 
@@ -291,14 +325,14 @@ class _Work:
     labels: Mapping[str, Tensor] | None
     device: torch.device
 
-    def protect_face(
+    def change_of_face(
         self,
         pixels: Pixels,
         face: Face | None,
         watch: Watch,
         cancel: Cancel | None,
-    ) -> Pixels:
-        """New pixels with one face, or the whole picture, protected."""
+    ) -> _Change:
+        """What protects one face, or the whole picture, of the original ``pixels``."""
         templates = [target.card.template for target, _ in self.asked]
         canvas = (
             geometry.full_canvas(pixels.shape)
@@ -318,7 +352,7 @@ class _Work:
             images, objective, generator=generator, watch=watch, cancel=cancel
         )
         _log.debug("%d steps, least distance %.3f", outcome.steps, outcome.least)
-        return geometry.paste(pixels, canvas, images.cpu(), outcome.images.cpu())
+        return _Change(pixels, canvas, images.cpu(), outcome.images.cpu())
 
     def _views(
         self,
@@ -328,7 +362,9 @@ class _Work:
         roles: Sequence[str],
         generator: torch.Generator,
     ) -> list[View]:
-        crops = crops_of_canvas(canvas, target, jittered=JITTERED_CROPS, generator=generator)
+        crops = crops_of_canvas(
+            canvas, target, jittered=self.method.jittered_crops, generator=generator
+        )
         with torch.no_grad():
             conditions = target.conditions(crops[0](images), self.labels)
         return [View(target, role, crops, conditions) for role in roles]

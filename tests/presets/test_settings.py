@@ -67,6 +67,29 @@ def test_unknown_names_are_one_sentence(wrong: dict[str, str], word: str) -> Non
         presets.resolve(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"region": "faces"}, "region"),
+        ({"seed": 2**70}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_values_that_cannot_be_are_one_sentence(wrong: dict[str, object], word: str) -> None:
+    with pytest.raises(UsageError, match=word) as caught:
+        presets.resolve(**wrong)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_an_expert_may_set_any_option_of_the_method() -> None:
+    settings = presets.resolve(options={"steps": 7}, evasions=["blur:2"])
+
+    assert methods.create(settings.method, settings.options).steps == 7
+    assert settings.evasions == ("blur:2",)
+    assert settings.digest() != presets.resolve().digest()
+
+
 def test_the_digest_changes_with_what_changes_the_output_and_only_then() -> None:
     digest = presets.resolve(seed=1).digest()
 

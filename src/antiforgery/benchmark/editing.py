@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -20,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from antiforgery import targets
+from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.judge import versions
@@ -59,6 +61,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
 
     Raises ``UsageError`` where photos are missing, ``WeightsError`` where weights are.
     """
+    began = time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
     classifier, card = _classifier()
@@ -74,6 +77,10 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "faces": len(samples),
         "targets": found,
         "classifier": card,
+        "embedder_sha256": EMBEDDER_SHA256,
+        "weights_sha256": {name: _sha256(name) for name in plan.names},
+        "seconds": round(time.perf_counter() - began, 1),
+        "machine": machine(),
         "data_sha256": digest(samples),
         "versions": versions(),
     }
@@ -116,6 +123,11 @@ def _measure(
         }
         for name in SHOWN
     }
+
+
+def _sha256(name: str) -> str:
+    weights = targets.card(name).weights
+    return weights.sha256 if weights else ""
 
 
 def _pixels(target: Target) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from antiforgery.benchmark.photos import Sample
 
+SMALL_SIDE = 512
 LARGE_SIDE = 7072
 """Squared it makes 50 megapixels."""
 
@@ -38,16 +39,18 @@ def measure_commands(portrait: Sample, out: Path) -> dict[str, Any]:
         return {}
     folder = out / "commands"
     folder.mkdir(exist_ok=True)
-    small = folder / "portrait.jpg"
-    small.write_bytes(portrait.data)
-    large = folder / "large.jpg"
-    with Image.open(io.BytesIO(portrait.data)) as picture:
-        wide = picture.convert("RGB").resize((LARGE_SIDE, LARGE_SIDE), Image.Resampling.BICUBIC)
-    wide.save(large, quality=92)
     return {
-        "portrait_512": _protect(small),
-        "photo_50_megapixels": _protect(large),
+        "portrait_512": _protect(_resized(portrait, SMALL_SIDE, folder / "portrait.jpg")),
+        "photo_50_megapixels": _protect(_resized(portrait, LARGE_SIDE, folder / "large.jpg")),
     }
+
+
+def _resized(portrait: Sample, side: int, path: Path) -> Path:
+    """The portrait at ``side`` pixels, as a JPEG."""
+    with Image.open(io.BytesIO(portrait.data)) as picture:
+        resized = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+    resized.save(path, quality=92)
+    return path
 
 
 def _protect(photo: Path) -> dict[str, Any]:

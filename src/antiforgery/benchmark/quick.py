@@ -7,31 +7,40 @@ photos are kept in ``items.jsonl``, so that an interrupted run goes on where it 
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import antiforgery
 from antiforgery import presets, targets
 from antiforgery.benchmark.footprint import measure_commands
+from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest, portraits
 from antiforgery.benchmark.statistics import estimate
-from antiforgery.judge import EVASIONS, PROTOCOL, Verdict, judge, versions
+from antiforgery.judge import (
+    EVASIONS,
+    PROTOCOL,
+    Verdict,
+    judge,
+    regions_of,
+    versions,
+    visibility_over,
+)
 from antiforgery.metrics import DISRUPTED
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.encode import write_photo
 from antiforgery.photo.model import Photo
 from antiforgery.presets import Settings
 from antiforgery.protect import protect_with
+from antiforgery.targets.base import Target
 
 NAME = "quick"
 VERSION = 1
@@ -76,7 +85,8 @@ def rows() -> tuple[Row, ...]:
 
 def judged() -> tuple[str, ...]:
     """The target that is optimised against, then those that are there for judging only."""
-    unseen = (name for name in targets.names() if targets.card(name).judge_only)
+    own = (name for name in targets.names() if name not in targets.plug_ins())
+    unseen = (name for name in own if targets.card(name).judge_only)
     return (OPTIMISED, *unseen)
 
 
@@ -86,27 +96,29 @@ def run(plan: Run, say: Say) -> Path:
     Raises ``UsageError`` where photos are missing, ``WeightsError`` where weights are.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
-    items = Items(plan.out / "items.jsonl")
+    names = judged()
+    if len(names) == 1:
+        say("no second instance is bundled, so transfer is not measured")
+    # Loaded once: what a person waits for after the first photo is what is timed.
+    bench = Bench(plan, say, tuple(targets.load(name) for name in names))
     samples = {
         "dev": dev_faces(plan.data, plan.faces),
         "portraits": portraits(plan.data, plan.portraits),
     }
-    started = _machine()
+    items = Items(plan.out / "items.jsonl", context(samples))
+    started = machine()
     table = {}
     for row in rows():
         results = [
-            items.once((row.name, sample.name, row.settings.digest()), _measure, plan, row, sample)
-            for sample in _told(samples[row.photos], row.name, say)
+            items.once((row.name, sample.name, row.settings.digest()), bench.measure, row, sample)
+            for sample in bench.told(samples[row.photos], row.name)
         ]
         table[row.name] = _summarise(row, results)
     control = [
-        items.once(("control", sample.name), _control, plan, sample)
-        for sample in _told(samples["dev"][:CONTROLS], "random control", say)
+        items.once(("control", sample.name), bench.control, sample)
+        for sample in bench.told(samples["dev"][:CONTROLS], "random control")
     ]
-    pairs = [
-        items.once(("pair", sample.name, _pair_key()), _pair, plan, sample)
-        for sample in _told(samples["dev"][: TIMED_PAIRS + 1], "against the paper preset", say)
-    ]
+    pairs = items.once(("pairs",), bench.pairs, samples["dev"][: TIMED_PAIRS + 1])
     say("commands: time and memory")
     result = {
         "protocol": NAME,
@@ -114,13 +126,15 @@ def run(plan: Run, say: Say) -> Path:
         "measured_by": f"protocol page {PROTOCOL}",
         "threshold": DISRUPTED,
         "evasions": list(EVASIONS),
+        "judged_only": list(names[1:]),
         "rows": table,
         "random_control": _summarise_answers(control),
-        "against_paper": _summarise_pairs(pairs),
+        "against_paper": pairs,
         "commands": measure_commands(samples["portraits"][0], plan.out),
         "seed": SEED,
         "data_sha256": {name: digest(found) for name, found in samples.items()},
-        "weights_sha256": {name: _sha256(name) for name in judged()},
+        "weights_sha256": {name: _sha256(name) for name in names},
+        "code_sha256": code_digest(),
         "machine": started,
         "versions": versions(),
     }
@@ -129,12 +143,37 @@ def run(plan: Run, say: Say) -> Path:
     return path
 
 
-class Items:
-    """Finished measurements, one JSON line each; a torn last line is measured again."""
+def context(samples: Mapping[str, list[Sample]]) -> str:
+    """A digest of all that results depend on: data, weights, cards, code and versions."""
+    facts = [
+        VERSION,
+        versions(),
+        {name: digest(found) for name, found in samples.items()},
+        [_sha256(name) for name in judged()],
+        code_digest(),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def __init__(self, path: Path) -> None:
+
+def code_digest() -> str:
+    """A sha256 over the package's modules, presets and cards."""
+    package = Path(antiforgery.__file__).parent
+    total = hashlib.sha256()
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.toml")]):
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+class Items:
+    """Finished measurements, one JSON line each; a torn last line is measured again.
+
+    A result is taken up only where nothing it may depend on has changed: ``context`` is a digest of
+    that.
+    """
+
+    def __init__(self, path: Path, context: str) -> None:
         self._path = path
-        self._weights = [_sha256(name) for name in judged()]
+        self._context = context
         self._done = dict(self._read())
 
     def once(
@@ -143,8 +182,8 @@ class Items:
         measure: Callable[..., dict[str, Any]],
         *arguments: Any,
     ) -> dict[str, Any]:
-        """The kept result of ``key`` for these weights, or a new one."""
-        text = json.dumps([*key, *self._weights])
+        """The kept result of ``key``, or a new one."""
+        text = json.dumps([*key, self._context])
         if text not in self._done:
             self._done[text] = measure(*arguments)
             with self._path.open("a", encoding="utf-8") as stream:
@@ -154,73 +193,112 @@ class Items:
     def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
         if not self._path.exists():
             return
-        for line in self._path.read_text(encoding="utf-8").splitlines():
-            try:
-                item = json.loads(line)
-            except json.JSONDecodeError:
-                continue
+        text = self._path.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            # The next line must not be appended to a torn one.
+            text = text[: text.rfind("\n") + 1]
+            self._path.write_text(text, encoding="utf-8")
+        for line in text.splitlines():
+            item = json.loads(line)
             yield item["key"], item["value"]
 
 
-def _told(samples: Sequence[Sample], what: str, say: Say) -> Iterator[Sample]:
-    for index, sample in enumerate(samples, start=1):
-        say(f"{what}: {index} of {len(samples)} ({sample.name})")
-        yield sample
+@dataclass(frozen=True)
+class Bench:
+    """What measuring one photo needs: the first of ``judged`` is the one optimised against."""
 
+    plan: Run
+    say: Say
+    judged: tuple[Target, ...]
 
-def _measure(plan: Run, row: Row, sample: Sample) -> dict[str, Any]:
-    """Protect one photo as ``row`` says, save it, read it back, judge it."""
-    source = _written(plan, sample)
-    output = plan.out / row.name / f"{Path(sample.name).stem}{row.suffix}"
-    output.parent.mkdir(exist_ok=True)
-    began = time.perf_counter()
-    protected = protect_with(row.settings, source, output=output, labels=sample.labels)
-    write_photo(protected.photo, output, overwrite=True)
-    seconds = time.perf_counter() - began
-    verdict = judge(read_photo(source), read_photo(output), judged(), labels=sample.labels)
-    return {"seconds": round(seconds, 3), "growth": _growth(source, output), **_facts(verdict)}
+    def told(self, samples: Sequence[Sample], what: str) -> Iterator[Sample]:
+        """The samples, each announced."""
+        for index, sample in enumerate(samples, start=1):
+            self.say(f"{what}: {index} of {len(samples)} ({sample.name})")
+            yield sample
 
+    def measure(self, row: Row, sample: Sample) -> dict[str, Any]:
+        """Protect one photo as ``row`` says, save it, read it back, judge it."""
+        source = _written(self.plan, sample)
+        output = self._place(row.name, sample, row.suffix)
+        seconds = self._protect(row.settings, source, output, sample)
+        verdict = judge(read_photo(source), read_photo(output), self.judged, labels=sample.labels)
+        return {"seconds": seconds, "growth": _growth(source, output), **_facts(verdict)}
 
-def _control(plan: Run, sample: Sample) -> dict[str, Any]:
-    """Random noise of the visibility that the balanced row had, through the same pipeline."""
-    source = _written(plan, sample)
-    photo = read_photo(source)
-    changed = read_photo(plan.out / "balanced" / f"{Path(sample.name).stem}.jpg")
-    difference = changed.pixels.astype(np.float64) - photo.pixels
-    spread = float(np.sqrt(np.square(difference).mean()))
-    noise = np.random.default_rng(SEED).normal(0, spread, photo.pixels.shape)
-    noisy = photo.with_pixels((photo.pixels + noise).round().clip(0, 255).astype(np.uint8))
-    verdict = _judged_as_jpeg(plan, noisy, photo, sample)
-    return _facts(verdict)
+    def control(self, sample: Sample) -> dict[str, Any]:
+        """Noise that moves the canvas as far as the balanced row did, through the same encoder."""
+        original = read_photo(_written(self.plan, sample))
+        balanced = read_photo(self._place("balanced", sample, ".jpg"))
+        wanted = self._psnr(original, balanced)
+        output = self._place("control", sample, ".jpg")
+        seed = int.from_bytes(hashlib.sha256(sample.name.encode()).digest()[:8], "big")
+        noise = np.random.default_rng(seed).normal(0, 1, original.pixels.shape)
+        spread = 255 * 10 ** (-wanted / 20)
+        for _ in range(4):
+            noisy = (original.pixels + spread * noise).round().clip(0, 255).astype(np.uint8)
+            write_photo(original.with_pixels(noisy), output, overwrite=True)
+            # The encoder adds a little of its own, so the amplitude is sought.
+            spread *= 10 ** ((self._psnr(original, read_photo(output)) - wanted) / 20)
+        verdict = judge(original, read_photo(output), self.judged, labels=sample.labels)
+        return _facts(verdict)
 
+    def pairs(self, samples: Sequence[Sample]) -> dict[str, Any]:
+        """The default and the paper's preset on each photo in turn, in this one process.
 
-def _judged_as_jpeg(plan: Run, changed: Photo, original: Photo, sample: Sample) -> Verdict:
-    output = plan.out / "control" / f"{Path(sample.name).stem}.jpg"
-    output.parent.mkdir(exist_ok=True)
-    write_photo(changed, output, overwrite=True)
-    return judge(original, read_photo(output), judged(), labels=sample.labels)
+        Times leave the first pair out: it warms caches up.
+        """
+        found: dict[str, list[dict[str, Any]]] = {"balanced": [], "paper": []}
+        for sample in self.told(samples, "against the paper preset"):
+            source = _written(self.plan, sample)
+            for preset, results in found.items():
+                settings = presets.resolve(preset=preset, seed=SEED)
+                output = self._place(f"pair-{preset}", sample, ".png")
+                seconds = self._protect(settings, source, output, sample)
+                verdict = judge(
+                    read_photo(source), read_photo(output), self.judged[:1], labels=sample.labels
+                )
+                results.append({"seconds": seconds, **_facts(verdict)})
+        seconds_of = {
+            preset: [result["seconds"] for result in results[1:]]
+            for preset, results in found.items()
+        }
+        ratios = [
+            paper / ours
+            for paper, ours in zip(seconds_of["paper"], seconds_of["balanced"], strict=True)
+        ]
+        return {
+            "pairs": len(ratios),
+            "saved_as": ".png",
+            "times_faster_median": round(statistics.median(ratios), 2),
+            "times_faster_least": round(min(ratios), 2),
+            "machine": machine(),
+            **{
+                preset: {
+                    "seconds_median": statistics.median(seconds_of[preset]),
+                    **_summarise_answers(results),
+                }
+                for preset, results in found.items()
+            },
+        }
 
-
-def _pair(plan: Run, sample: Sample) -> dict[str, Any]:
-    """The default and the paper's preset on one photo, one after the other, without judging."""
-    source = _written(plan, sample)
-    found: dict[str, Any] = {}
-    for preset in ("balanced", "paper"):
-        settings = presets.resolve(preset=preset, seed=SEED)
-        output = plan.out / f"pair-{preset}" / f"{Path(sample.name).stem}.png"
-        output.parent.mkdir(exist_ok=True)
+    def _protect(self, settings: Settings, source: Path, output: Path, sample: Sample) -> float:
+        """Seconds from the file to the written file, without judging."""
         began = time.perf_counter()
-        protected = protect_with(settings, source, output=output, labels=sample.labels)
+        protected = protect_with(
+            settings, source, targets=self.judged[:1], output=output, labels=sample.labels
+        )
         write_photo(protected.photo, output, overwrite=True)
-        seconds = time.perf_counter() - began
-        verdict = judge(read_photo(source), read_photo(output), (OPTIMISED,), labels=sample.labels)
-        found[preset] = {"seconds": round(seconds, 3), **_facts(verdict)}
-    return found
+        return round(time.perf_counter() - began, 3)
 
+    def _psnr(self, original: Photo, changed: Photo) -> float:
+        place = torch.device("cpu")
+        _, regions = regions_of(original, changed, self.judged, place)
+        return visibility_over(regions).psnr
 
-def _pair_key() -> str:
-    both = (presets.resolve(preset=name, seed=SEED) for name in ("balanced", "paper"))
-    return "+".join(settings.digest() for settings in both)
+    def _place(self, folder: str, sample: Sample, suffix: str) -> Path:
+        path = self.plan.out / folder / f"{Path(sample.name).stem}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        return path
 
 
 def _written(plan: Run, sample: Sample) -> Path:
@@ -279,59 +357,31 @@ def summarise_target(answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             "success_rate": asdict(estimate([item["success_rate"] for item in same])),
             "l2": asdict(estimate([item["l2"] for item in same])),
             "clean_l2": asdict(estimate([item["clean_l2"] for item in same])),
+            "conditions": _by_condition([item["by_condition"] for item in same]),
         }
-    conditions = answers[0]["by_condition"]
     return {
         "role": answers[0]["role"],
         "success_rate": asdict(estimate([answer["success_rate"] for answer in answers])),
         "l2": asdict(estimate([answer["l2"] for answer in answers])),
         "l2_mask": asdict(estimate([answer["l2_mask"] for answer in answers])),
-        "l2_by_condition": {
-            name: round(statistics.fmean(answer["by_condition"][name] for answer in answers), 5)
-            for name in conditions
-        },
+        "conditions": _by_condition([answer["by_condition"] for answer in answers]),
         "after": after,
     }
 
 
-def _summarise_pairs(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Times leave the first pair out: it warms caches up."""
-    timed = pairs[1:]
-    ratios = [pair["paper"]["seconds"] / pair["balanced"]["seconds"] for pair in timed]
+def _by_condition(answers: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean L2 over photos of each condition, and the share of photos from the threshold on."""
     return {
-        "pairs": len(timed),
-        "times_faster_median": round(statistics.median(ratios), 2),
-        "times_faster_least": round(min(ratios), 2),
-        **{
-            preset: {
-                "seconds_median": statistics.median(pair[preset]["seconds"] for pair in timed),
-                **_summarise_answers([pair[preset] for pair in pairs]),
-            }
-            for preset in ("balanced", "paper")
-        },
+        name: {
+            "l2": round(statistics.fmean(answer[name] for answer in answers), 5),
+            "success_rate": round(
+                statistics.fmean(answer[name] >= DISRUPTED for answer in answers), 4
+            ),
+        }
+        for name in answers[0]
     }
 
 
 def _sha256(name: str) -> str:
     weights = targets.card(name).weights
     return weights.sha256 if weights else ""
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-    }
-
-
-def _processor() -> str:
-    """The name that the processor gives itself, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")

@@ -23,6 +23,7 @@ from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View, views_of_aligned
 from antiforgery.perturbations.base import Perturbation
 from antiforgery.straight_through import round_straight_through
+from antiforgery.targets import resolve
 from antiforgery.targets.base import Target
 
 Watch = Callable[[int, int], None]
@@ -44,11 +45,6 @@ class Ledger:
     def least(self) -> float:
         """The smallest of the last distances; minus infinity while any question is unasked."""
         return min(self.seen.get(question, float("-inf")) for question in self.required)
-
-    @property
-    def weakest(self) -> Question:
-        """The question whose last answer moved least; one never asked comes first."""
-        return min(self.required, key=lambda question: self.seen.get(question, float("-inf")))
 
 
 @dataclass(frozen=True)
@@ -72,14 +68,16 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    jittered_crops: ClassVar[int] = 0
+    """Crops beside the forger's own that questions are drawn from; the papers know none."""
+
     steps: int
-    questions_per_step: int = 1
 
     @final
     def __call__(
         self,
         images: Tensor,
-        targets: Sequence[Target],
+        targets: Sequence[str | Target],
         *,
         labels: Mapping[str, Tensor] | None = None,
         evasions: Sequence[Evasion] = (),
@@ -87,18 +85,18 @@ class Method(ABC):
         watch: Watch | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Tensor:
-        """Protect aligned faces against targets.
+        """Protect aligned faces against targets, given as objects or by name.
 
         Shape: ``(N, 3, H, W)`` in, the same out. Range: RGB in [0, 1]; the result has 8-bit values.
         Raises ``UsageError`` for images of another shape or with values that are no such numbers,
         ``CancelledError`` when ``cancel`` answers True.
 
         Example:
-            ``AntiForgery(steps=500)(images, targets=[antiforgery.targets.load("stargan")])``
+            ``AntiForgery(steps=500)(images, targets=["stargan"])``
         """
         check_images(images)
         generator = torch.Generator().manual_seed(seed)
-        views = views_of_aligned(images, targets, labels)
+        views = views_of_aligned(images, [resolve(target) for target in targets], labels)
         objective = self.objective(images, views, (None, *evasions), generator)
         outcome = self.run(images, objective, generator=generator, watch=watch, cancel=cancel)
         return outcome.images
@@ -170,11 +168,6 @@ class Method(ABC):
     def update_rule(self, delta: Tensor) -> UpdateRule:
         """A fresh update rule for a perturbation shaped like ``delta``."""
 
-    def choose(self, objective: Objective, ledger: Ledger, generator: torch.Generator) -> Question:
-        """The next question; the papers draw it at random."""
-        del ledger
-        return objective.draw(generator)
-
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
         """What is gained by distances ``(N,)``: a scalar, larger is better."""
         del threshold
@@ -203,13 +196,10 @@ class Method(ABC):
         ledger: Ledger,
         generator: torch.Generator,
     ) -> Tensor:
-        total = changed.new_zeros(())
-        for _ in range(self.questions_per_step):
-            question = self.choose(objective, ledger, generator)
-            distance = objective.distance(changed, question)
-            ledger.note(question, distance)
-            total = total + self.reward(distance, objective.threshold)
-        return total / self.questions_per_step
+        question = objective.draw(generator)
+        distance = objective.distance(changed, question)
+        ledger.note(question, distance)
+        return self.reward(distance, objective.threshold)
 
 
 def check_images(images: Tensor) -> None:

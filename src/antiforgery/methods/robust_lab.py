@@ -3,8 +3,7 @@
 What differs from the paper, and why:
 
 - luminance takes part: a JPEG encoder throws fine chroma away first;
-- evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018), and
-  half of the time the question that is answered worst is asked again;
+- evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018);
 - the reward is the logarithm of the distance, cut off once an answer is disrupted well, so that
   effort goes to what still fails;
 - steps follow normalised momentum and the change is held to a least PSNR: a budget of energy goes
@@ -25,7 +24,7 @@ from torch import Tensor
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ledger, Method
 from antiforgery.methods.updates import Evidence, UpdateRule, rms
-from antiforgery.objectives.base import Objective, Question
+from antiforgery.objectives.base import Objective
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View
 from antiforgery.perturbations.lab import LabPerturbation
@@ -44,6 +43,7 @@ class RobustLab(Method):
     """
 
     name: ClassVar[str] = "robust_lab"
+    jittered_crops: ClassVar[int] = 3
 
     steps: int = 50
     bounds: tuple[float, float, float] = (3.0, 4.0, 4.0)
@@ -78,14 +78,6 @@ class RobustLab(Method):
     def update_rule(self, delta: Tensor) -> UpdateRule:
         """Normalised momentum under an energy budget."""
         return _BudgetedMomentum(self, delta)
-
-    def choose(self, objective: Objective, ledger: Ledger, generator: torch.Generator) -> Question:
-        """Half of the time a random question, else the one whose last answer moved least."""
-        drawn = objective.draw(generator)
-        coin = float(torch.rand(1, generator=generator))
-        if coin < 0.5 or 2 * len(ledger.seen) < len(ledger.required):
-            return drawn
-        return ledger.weakest
 
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
         """Logarithm of the distance, flat from ``goal`` thresholds on."""

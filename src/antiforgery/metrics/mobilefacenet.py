@@ -73,6 +73,9 @@ class MobileFaceNet(nn.Module):
     Shape: ``(N, 3, 112, 112)`` gives ``(N, 128)``, not normalised. Range: RGB in [0, 1].
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 64, 3, stride=2, padding=1)

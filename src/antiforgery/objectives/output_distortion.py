@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
@@ -33,7 +34,7 @@ class OutputDistortion:
         distance: Distance = l2,
         precision: torch.dtype = torch.float32,
     ) -> None:
-        """``evasions`` are drawn evenly; None stands for none.
+        """``evasions`` are drawn evenly, one that is named twice twice as often; None is none.
 
         ``precision`` is what targets compute in; distances are always taken in float32.
 
@@ -41,7 +42,9 @@ class OutputDistortion:
         """
         self._images = images
         self._views = tuple(views)
-        self._evasions = tuple(evasions)
+        shares = Counter(_name(evasion) for evasion in evasions)
+        self._evasions = tuple({_name(evasion): evasion for evasion in evasions}.values())
+        self._weights = torch.tensor([float(shares[_name(each)]) for each in self._evasions])
         self._distance = distance
         self._precision = precision
         self._clean: dict[Question, Tensor] = {}
@@ -53,7 +56,7 @@ class OutputDistortion:
             view=view,
             crop=_pick(len(self._views[view].crops), generator),
             condition=_pick(len(self._views[view].conditions), generator),
-            evasion=_pick(len(self._evasions), generator),
+            evasion=int(torch.multinomial(self._weights, 1, generator=generator)),
         )
 
     def questions(self) -> tuple[Question, ...]:
@@ -91,6 +94,10 @@ class OutputDistortion:
         reduced = self._precision != torch.float32
         with torch.autocast(seen.device.type, dtype=self._precision, enabled=reduced):
             return view.target.forge(seen, wanted).float()
+
+
+def _name(evasion: Evasion | None) -> str:
+    return evasion.name if evasion is not None else ""
 
 
 def _pick(count: int, generator: torch.Generator) -> int:

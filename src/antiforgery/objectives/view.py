@@ -29,11 +29,6 @@ class View:
     crops: tuple[Crop, ...]
     conditions: tuple[Condition, ...]
 
-    @property
-    def name(self) -> str:
-        """As written on the command line, e.g. ``stargan:edited``."""
-        return f"{self.target.card.name}:{self.role}"
-
 
 def resized_to(size: int) -> Crop:
     """The crop of an image that is an aligned face already: the whole of it, at ``size``."""

@@ -195,12 +195,13 @@ def warp(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     Shape: images ``(N, 3, h, w)``, matrices ``(N, 2, 3)`` or ``(2, 3)``, similarities, give
     ``(N, 3, size, size)``; one image can meet N matrices. Range: that of the images.
     """
-    matrices = matrices.to(images.device, torch.float64).reshape(-1, 2, 3)
+    # Geometry stays on the CPU: not every device has float64, and these are a few numbers.
+    matrices = matrices.to("cpu", torch.float64).reshape(-1, 2, 3)
     scale = size * torch.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
     angle = torch.atan2(matrices[:, 1, 0], matrices[:, 0, 0])
     middle = torch.linalg.solve(matrices[:, :, :2], 0.5 - matrices[:, :, 2])
     finer, count = _upright_grid(size, angle)
-    offsets = (torch.arange(count, device=images.device) + 0.5 - count / 2) / finer
+    offsets = (torch.arange(count) + 0.5 - count / 2) / finer
     columns = middle[:, 0, None] + offsets / scale[:, None]
     rows = middle[:, 1, None] + offsets / scale[:, None]
     across = _filter_weights(columns, images.shape[3], scale).to(images)[:, None]

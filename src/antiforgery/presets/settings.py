@@ -6,16 +6,19 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from importlib.metadata import version
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from antiforgery import targets as known_targets
 from antiforgery.errors import UsageError
+from antiforgery.photo.metadata import Policy
 
 Region = Literal["auto", "face", "full"]
-MetadataMode = Literal["keep", "minimal", "strip"]
 _FOLDER = resources.files("antiforgery.presets")
 
 
@@ -49,14 +52,17 @@ class Settings(BaseModel):
     evasions: tuple[str, ...]
     targets: tuple[str, ...]
     region: Region
-    metadata: MetadataMode
-    seed: int
+    metadata: Policy
+    seed: int = Field(ge=0, lt=2**63)
     device: str
-    threads: int | None
+    threads: int | None = Field(ge=1)
 
     def digest(self) -> str:
         """A hash that is equal for equal settings, whatever order they were given in."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        facts = self.model_dump(mode="json")
+        # Another release or other weights make other bytes of the same settings.
+        facts["made_with"] = [version("antiforgery"), *map(_weights_of, self.targets)]
+        text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -84,30 +90,39 @@ def resolve(  # noqa: PLR0913 - one argument a setting, all optional, all by key
     effort: str | None = None,
     targets: tuple[str, ...] | None = None,
     region: Region | None = None,
-    metadata: MetadataMode | None = None,
+    metadata: Policy | None = None,
     seed: int | None = None,
     device: str | None = None,
     threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    evasions: Sequence[str] | None = None,
 ) -> Settings:
     """Settings from a preset and what is given explicitly, which wins.
 
-    Raises ``UsageError`` for an unknown preset, strength or effort.
+    ``options`` are arguments of the preset's method, for experts; ``evasions`` replace those that
+    its loop samples.
+
+    Raises ``UsageError`` for an unknown preset, strength or effort, and for values that cannot be.
     """
     name = preset or "balanced"
     chosen = load(name)
     strength = strength or chosen.strength
     effort = effort or chosen.effort
-    options = dict(chosen.options)
-    options |= _knob("strength", strength, chosen.method)
-    options |= _knob("effort", effort, chosen.method)
-    return Settings(
+    merged = {
+        **chosen.options,
+        **_knob("strength", strength, chosen.method),
+        **_knob("effort", effort, chosen.method),
+    }
+    drawn = merged.pop("evasions", chosen.evasions)
+    merged |= options or {}
+    return _checked(
         preset=name,
         preset_version=chosen.version,
         method=chosen.method,
         strength=strength,
         effort=effort,
-        options=options,
-        evasions=chosen.evasions,
+        options=merged,
+        evasions=tuple(drawn if evasions is None else evasions),
         targets=targets or ("stargan",),
         region=region or "auto",
         metadata=metadata or "keep",
@@ -115,6 +130,23 @@ def resolve(  # noqa: PLR0913 - one argument a setting, all optional, all by key
         device=device or "auto",
         threads=threads,
     )
+
+
+def _checked(**values: Any) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise UsageError(
+            f"{name} is {first['input']!r}, which cannot be: {first['msg'].lower()}."
+        ) from error
+
+
+def _weights_of(target: str) -> str:
+    """The sha256 of a target's weights, where its card names any."""
+    weights = known_targets.card(target.partition(":")[0]).weights
+    return weights.sha256 if weights else ""
 
 
 def _knob(kind: str, value: str | None, method: str) -> dict[str, Any]:
