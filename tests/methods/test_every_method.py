@@ -17,7 +17,7 @@ METHODS = (
     AntiForgery(steps=10, objective_o="noise", loss="l1"),
     CW(steps=25, rate=1e-3),
     PGD(),
-    RobustLab(steps=12, psnr=34.0),
+    RobustLab(steps=30, psnr=34.0),
 )
 
 

@@ -50,11 +50,13 @@ class OutputDistortion:
         self._clean: dict[Question, Tensor] = {}
 
     def draw(self, generator: torch.Generator) -> Question:
-        """A random view, crop, condition and evasion."""
+        """A random view, condition and evasion; half of the time the forger's own crop."""
         view = _pick(len(self._views), generator)
+        crop = _pick(len(self._views[view].crops), generator)
+        own = float(torch.rand(1, generator=generator)) < 0.5
         return Question(
             view=view,
-            crop=_pick(len(self._views[view].crops), generator),
+            crop=0 if own else crop,
             condition=_pick(len(self._views[view].conditions), generator),
             evasion=int(torch.multinomial(self._weights, 1, generator=generator)),
         )
