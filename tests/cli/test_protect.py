@@ -260,6 +260,9 @@ def test_missing_weights_leave_with_four(run: Run, tmp_path: Path) -> None:
         (("--target", "stargan:swapped"), "swapped"),
         (("--strength", "extreme"), "extreme"),
         (("--threads", "0"), "threads"),
+        (("--option", "steps"), "NAME=VALUE"),
+        (("--option", "wrong=1"), "wrong"),
+        (("--evasion", "jepg:75"), "jpeg"),
         (("-o", ""), "-o"),
     ],
 )

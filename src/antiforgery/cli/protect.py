@@ -73,6 +73,20 @@ def protect(
         Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute.")
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads to use.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="For experts: an argument of the preset's method, such as steps=80.",
+        ),
+    ] = None,
+    evasion: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="For experts: what the loop shall withstand, such as jpeg:60:420.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace outputs that exist, and redo what is done.")
     ] = False,
@@ -109,8 +123,12 @@ def protect(
             seed=seed,
             device=device,
             threads=threads,
+            options=_options(option),
+            evasions=evasion,
         )
         _refuse_what_no_photo_can_have(settings)
+        if option or evasion:
+            _refuse_what_no_method_takes(settings)
         plan = make_plan(inputs, out)
         with open_console(plan.size, as_json=as_json, quiet=quiet) as console:
             if plan.size == 0:
@@ -146,6 +164,36 @@ def _refuse_what_no_photo_can_have(settings: Settings) -> None:
         from antiforgery.judge import pick_device
 
         pick_device(settings.device)
+
+
+def _refuse_what_no_method_takes(settings: Settings) -> None:
+    """Find out whether what an expert asks for exists; presets are tested to be right."""
+    from antiforgery import evasions, methods
+
+    methods.create(settings.method, settings.options)
+    for name in settings.evasions:
+        evasions.parse(name)
+
+
+def _options(given: list[str] | None) -> dict[str, object]:
+    """``NAME=VALUE`` pairs with values as TOML writes them.
+
+    Raises:
+        UsageError: one is not of that form.
+    """
+    import tomllib
+
+    from antiforgery.errors import UsageError
+
+    found: dict[str, object] = {}
+    for text in given or ():
+        try:
+            found |= tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(
+                f"--option {text} cannot be read: write NAME=VALUE, such as steps=80."
+            ) from error
+    return found
 
 
 def _show_all(records: Iterable[Record], console: Console) -> int:
