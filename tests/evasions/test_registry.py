@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -80,14 +81,9 @@ def from_arguments(parts):
 
 
 def test_a_new_file_is_found_without_an_edit(tmp_path: Path) -> None:
-    package = Path(evasions.__file__).parents[1]
     copy = tmp_path / "antiforgery"
-    for name in ("evasions", "errors.py", "straight_through.py"):
-        (copy / "evasions").mkdir(parents=True, exist_ok=True)
-        source = package / name
-        for file in source.glob("*.py") if source.is_dir() else [source]:
-            (copy / file.relative_to(package)).write_bytes(file.read_bytes())
-    (copy / "__init__.py").touch()
+    without = shutil.ignore_patterns("bundled", "__pycache__")
+    shutil.copytree(Path(evasions.__file__).parents[1], copy, ignore=without)
     (copy / "evasions" / "mirror.py").write_text(NEW_EVASION, encoding="utf-8")
     ask = (
         "from antiforgery import evasions; "
