@@ -112,8 +112,8 @@ def test_the_recipe_is_read_and_a_misspelt_key_is_an_error(tmp_path: Path) -> No
     assert recipe.stages[-1].size == 128
 
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(RECIPE.read_text().replace("ema =", "emma ="))
-    with pytest.raises(TypeError, match="emma"):
+    wrong.write_text(RECIPE.read_text().replace("betas =", "bettas ="))
+    with pytest.raises(TypeError, match="bettas"):
         stargan.Recipe.read(wrong)
 
 
@@ -126,7 +126,7 @@ def test_weights_move_and_the_log_holds_every_loss(
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert lines[0].keys() >= {"critic", "adversarial", "reconstruction", "classified_forged"}
-    before = stargan.Trainer(tiny, 0, torch.device("cpu")).average.state_dict()
+    before = stargan.Trainer(tiny, 0, torch.device("cpu")).generator.state_dict()
     after = load_file(tmp_path / "out" / "generator.safetensors")
     moved = before["main.0.weight"] - after["main.0.weight"].float()
     assert moved.abs().max() > 2e-4

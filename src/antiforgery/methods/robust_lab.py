@@ -50,7 +50,7 @@ class RobustLab(Method):
     psnr: float = 37.0
     step: float = 0.25
     momentum: float = 0.8
-    goal: float = 2.0
+    goal: float = 3.0
     relent: float = 0.1
     stop_when_met: bool = False
 

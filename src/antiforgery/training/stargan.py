@@ -62,7 +62,6 @@ class Recipe:
     learning_rate: float
     learning_rate_critic: float
     betas: tuple[float, float]
-    ema: float
     weight_reconstruction: float
     weight_penalty: float
     stages: tuple[Stage, ...]
@@ -153,8 +152,6 @@ class Trainer:
         self.device = device
         shape = (recipe.conv_dim, len(recipe.attributes), recipe.repeat_num)
         self.generator = StarGANGenerator(*shape).to(device)
-        self.average = StarGANGenerator(*shape).to(device).requires_grad_(False)
-        self.average.load_state_dict(self.generator.state_dict())
         self.critic = Discriminator(recipe.discriminator_dim, len(recipe.attributes)).to(device)
         self.generator_adam = torch.optim.Adam(self.generator.parameters(), betas=recipe.betas)
         self.critic_adam = torch.optim.Adam(self.critic.parameters(), betas=recipe.betas)
@@ -165,7 +162,6 @@ class Trainer:
         """Everything needed to go on, random state included."""
         return {
             "generator": self.generator.state_dict(),
-            "average": self.average.state_dict(),
             "critic": self.critic.state_dict(),
             "generator_adam": self.generator_adam.state_dict(),
             "critic_adam": self.critic_adam.state_dict(),
@@ -176,7 +172,7 @@ class Trainer:
     def resume(self, path: Path) -> None:
         """Load what :meth:`state` gave."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        for name in ("generator", "average", "critic", "generator_adam", "critic_adam"):
+        for name in ("generator", "critic", "generator_adam", "critic_adam"):
             getattr(self, name).load_state_dict(state[name])
         self.step = state["step"]
         torch.set_rng_state(state["random"].cpu())
@@ -193,12 +189,6 @@ class Trainer:
             forged = self.generator(images, targets)
             losses = self._update_critic(images, forged.detach(), labels)
             losses |= self._update_generator(images, forged, labels, targets)
-        decay = min(self.recipe.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for mean, new in zip(
-                self.average.parameters(), self.generator.parameters(), strict=True
-            ):
-                mean.lerp_(new, 1 - decay)
         self.step += 1
         return losses
 
@@ -280,11 +270,11 @@ def write_sheet(network: nn.Module, faces: LabelledFaces, path: Path) -> None:
 
 
 def export(checkpoint: Path, path: Path) -> None:
-    """Write the averaged generator of a checkpoint as half-precision safetensors."""
+    """Write the generator of a checkpoint as half-precision safetensors."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     half = {
         name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in state["average"].items()
+        for name, tensor in state["generator"].items()
     }
     save_file(half, path)
 
@@ -331,7 +321,7 @@ def _run_stage(trainer: Trainer, stage: Stage, first: int, data: Path, out: Path
                 log.write(json.dumps(line) + "\n")
         if trainer.step % SAVE_EVERY == 0 or trainer.step == last:
             save_atomically(trainer.state(), out / "checkpoint.pt")
-            write_sheet(trainer.average, sheet, out / f"sheet-{trainer.step:06d}.png")
+            write_sheet(trainer.generator, sheet, out / f"sheet-{trainer.step:06d}.png")
             export(out / "checkpoint.pt", out / "generator.safetensors")
 
 
