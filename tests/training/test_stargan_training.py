@@ -112,8 +112,8 @@ def test_the_recipe_is_read_and_a_misspelt_key_is_an_error(tmp_path: Path) -> No
     assert recipe.stages[-1].size == 128
 
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(RECIPE.read_text().replace("betas =", "bettas ="))
-    with pytest.raises(TypeError, match="bettas"):
+    wrong.write_text(RECIPE.read_text().replace("held_out_every =", "held_out_evry ="))
+    with pytest.raises(TypeError, match="held_out_evry"):
         stargan.Recipe.read(wrong)
 
 
