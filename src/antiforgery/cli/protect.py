@@ -100,7 +100,7 @@ def protect(
         bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but what went wrong.")
     ] = False,
 ) -> None:
-    """Change photos a little so that known DeepFake systems make a mess of their faces.
+    """Change photos a little so that what known DeepFake systems make of their faces goes wrong.
 
     Originals are never overwritten. A rerun skips what is done: same photo, same settings. Each
     saved file is read back and judged, and what is said about it is that verdict.
