@@ -1,4 +1,4 @@
-"""Anti-Forgery: changes a photo a little so that known DeepFake systems make a mess of it.
+"""Anti-Forgery: changes a photo a little so that what known DeepFake systems make of it goes wrong.
 
 The public names are imported when they are first used: ``import antiforgery`` alone is instant.
 """
