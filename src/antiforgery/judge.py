@@ -330,11 +330,9 @@ def regions_of(
     faces = find_faces(protected.pixels)
     templates = [target.card.template for target in targets]
     shape = original.pixels.shape
-    canvases = [geometry.face_canvas(shape, face, templates) for face in faces]
     regions = []
-    for face, canvas in zip(
-        faces or (None,), canvases or [geometry.full_canvas(shape)], strict=True
-    ):
+    for face in faces or (None,):
+        canvas = geometry.canvas_of(shape, face, templates)
         outer = geometry.canvas_region(canvas, shape)
         before, after = (_cut(photo.pixels, outer).to(device) for photo in (original, protected))
         left, top = outer[:2]

@@ -334,11 +334,7 @@ class _Work:
     ) -> _Change:
         """What protects one face, or the whole picture, of the original ``pixels``."""
         templates = [target.card.template for target, _ in self.asked]
-        canvas = (
-            geometry.full_canvas(pixels.shape)
-            if face is None
-            else geometry.face_canvas(pixels.shape, face, templates)
-        )
+        canvas = geometry.canvas_of(pixels.shape, face, templates)
         generator = torch.Generator().manual_seed(self.settings.seed)
         images = geometry.read_canvas(pixels, canvas).to(self.device)
         views = [

@@ -78,7 +78,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "targets": found,
         "classifier": card,
         "embedder_sha256": EMBEDDER_SHA256,
-        "weights_sha256": {name: _sha256(name) for name in plan.names},
+        "weights_sha256": {name: targets.weights_sha256(name) for name in plan.names},
         "seconds": round(time.perf_counter() - began, 1),
         "machine": machine(),
         "data_sha256": digest(samples),
@@ -123,11 +123,6 @@ def _measure(
         }
         for name in SHOWN
     }
-
-
-def _sha256(name: str) -> str:
-    weights = targets.card(name).weights
-    return weights.sha256 if weights else ""
 
 
 def _pixels(target: Target) -> list[tuple[float, float]]:

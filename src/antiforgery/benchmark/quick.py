@@ -133,7 +133,7 @@ def run(plan: Run, say: Say) -> Path:
         "commands": measure_commands(samples["portraits"][0], plan.out),
         "seed": SEED,
         "data_sha256": {name: digest(found) for name, found in samples.items()},
-        "weights_sha256": {name: _sha256(name) for name in names},
+        "weights_sha256": {name: targets.weights_sha256(name) for name in names},
         "code_sha256": code_digest(),
         "machine": started,
         "versions": versions(),
@@ -149,7 +149,7 @@ def context(samples: Mapping[str, list[Sample]]) -> str:
         VERSION,
         versions(),
         {name: digest(found) for name, found in samples.items()},
-        [_sha256(name) for name in judged()],
+        [targets.weights_sha256(name) for name in judged()],
         code_digest(),
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -380,8 +380,3 @@ def _by_condition(answers: Sequence[Mapping[str, float]]) -> dict[str, dict[str,
         }
         for name in answers[0]
     }
-
-
-def _sha256(name: str) -> str:
-    weights = targets.card(name).weights
-    return weights.sha256 if weights else ""

@@ -108,6 +108,13 @@ def full_canvas(photo_shape: Sequence[int], *, max_side: int = MAX_SIDE) -> Canv
     return Canvas((0, 0, width, height), _working_size(height, width, max_side))
 
 
+def canvas_of(photo_shape: Sequence[int], face: Face | None, templates: Sequence[Points]) -> Canvas:
+    """The canvas of a face, or of the whole photo where there is none."""
+    if face is None:
+        return full_canvas(photo_shape)
+    return face_canvas(photo_shape, face, templates)
+
+
 def canvas_region(
     canvas: Canvas, photo_shape: Sequence[int], *, align: int = 16, margin: int = 32
 ) -> Box:

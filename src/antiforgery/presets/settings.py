@@ -61,7 +61,8 @@ class Settings(BaseModel):
         """A hash that is equal for equal settings, whatever order they were given in."""
         facts = self.model_dump(mode="json")
         # Another release or other weights make other bytes of the same settings.
-        facts["made_with"] = [version("antiforgery"), *map(_weights_of, self.targets)]
+        weights = (known_targets.weights_sha256(name.partition(":")[0]) for name in self.targets)
+        facts["made_with"] = [version("antiforgery"), *weights]
         text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -141,12 +142,6 @@ def _checked(**values: Any) -> Settings:
         raise UsageError(
             f"{name} is {first['input']!r}, which cannot be: {first['msg'].lower()}."
         ) from error
-
-
-def _weights_of(target: str) -> str:
-    """The sha256 of a target's weights, where its card names any."""
-    weights = known_targets.card(target.partition(":")[0]).weights
-    return weights.sha256 if weights else ""
 
 
 def _knob(kind: str, value: str | None, method: str) -> dict[str, Any]:

@@ -8,7 +8,18 @@ from antiforgery.targets.registry import (
     parse,
     plug_ins,
     resolve,
+    weights_sha256,
     with_roles,
 )
 
-__all__ = ["Reference", "card", "load", "names", "parse", "plug_ins", "resolve", "with_roles"]
+__all__ = [
+    "Reference",
+    "card",
+    "load",
+    "names",
+    "parse",
+    "plug_ins",
+    "resolve",
+    "weights_sha256",
+    "with_roles",
+]

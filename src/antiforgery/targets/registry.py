@@ -115,6 +115,16 @@ def with_roles(target: Target | str) -> tuple[Target, tuple[Role, ...]]:
     return checked, checked.card.roles
 
 
+def weights_sha256(name: str) -> str:
+    """The sha256 of a target's weights; empty where its card names none.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    weights = card(name).weights
+    return weights.sha256 if weights else ""
+
+
 @cache
 def _bundled() -> dict[str, TargetCard]:
     cards = {}

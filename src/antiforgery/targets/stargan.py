@@ -96,6 +96,17 @@ class StarGANGenerator(nn.Module):
         return edited
 
 
+def edited_labels(labels: Tensor, index: int) -> Tensor:
+    """Labels ``(N, 5)`` after one edit: that hair colour alone, or that other attribute flipped."""
+    edited = labels.clone()
+    if index < len(HAIR_COLOURS):
+        edited[:, : len(HAIR_COLOURS)] = 0
+        edited[:, index] = 1
+    else:
+        edited[:, index] = 1 - edited[:, index]
+    return edited
+
+
 class StarGAN:
     """A StarGAN generator as a target for the role ``edited``."""
 
@@ -116,16 +127,10 @@ class StarGAN:
         Shape: images ``(N, 3, H, W)`` in [0, 1]. Without ``labels`` they are estimated.
         """
         own = self._own_labels(images, labels)
-        found = []
-        for index, name in enumerate(ATTRIBUTES):
-            wanted = own.clone()
-            if name in HAIR_COLOURS:
-                wanted[:, : len(HAIR_COLOURS)] = 0
-                wanted[:, index] = 1
-            else:
-                wanted[:, index] = 1 - wanted[:, index]
-            found.append(Condition(name=name, value=wanted))
-        return tuple(found)
+        return tuple(
+            Condition(name=name, value=edited_labels(own, index))
+            for index, name in enumerate(ATTRIBUTES)
+        )
 
     def forge(self, images: Tensor, condition: Tensor) -> Tensor:
         """Edit faces ``(N, 3, H, W)`` in [0, 1] towards labels ``(N, 5)`` in {0, 1}."""

@@ -19,6 +19,7 @@ from antiforgery.metrics.attributes import (
     shown_attributes,
 )
 from antiforgery.training.data import LabelledFaces, load_faces
+from antiforgery.training.views import posed
 
 ATTRIBUTES = (*HAIR_COLOURS, *SWITCHES)
 HELD_OUT_EVERY = 3
@@ -33,16 +34,7 @@ def random_view(images: Tensor) -> Tensor:
     flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
     scale = 1 + (torch.rand(count) - 0.5) * 0.3
     shift = (torch.rand(count, 2) - 0.5) * 0.2
-    zero = torch.zeros(count)
-    theta = torch.stack(
-        [
-            torch.stack([flip * scale, zero, shift[:, 0]], dim=1),
-            torch.stack([zero, scale, shift[:, 1]], dim=1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    return posed(images, flip=flip, scale=scale, angle=torch.zeros(count), shift=shift)
 
 
 def loss_of(logits: Tensor, labels: Tensor, hair_weight: Tensor) -> Tensor:

@@ -21,13 +21,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiforgery.targets.stargan import StarGANGenerator
+from antiforgery.targets.stargan import HAIR_COLOURS, StarGANGenerator, edited_labels
 from antiforgery.training.data import LabelledFaces, load_faces
+from antiforgery.training.views import posed
 
 PENALTY_EVERY = 4
 LOG_EVERY = 50
 SAVE_EVERY = 250
-HAIR = 3  # the first three attributes are hair colours, at most one of them set by an edit
+HAIR = len(HAIR_COLOURS)
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,7 @@ def random_view(images: Tensor) -> Tensor:
     scale = 1 + (torch.rand(count) - 0.5) * 0.3
     flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
     shift = (torch.rand(count, 2) - 0.5) * 0.3
-    theta = torch.stack(
-        [
-            torch.stack([flip * scale * angle.cos(), -scale * angle.sin(), shift[:, 0]], dim=1),
-            torch.stack([flip * scale * angle.sin(), scale * angle.cos(), shift[:, 1]], dim=1),
-        ],
-        dim=1,
-    ).to(images.device)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
-    return F.grid_sample(images.float(), grid, padding_mode="reflection", align_corners=False)
+    return posed(images, flip=flip, scale=scale, angle=angle, shift=shift)
 
 
 def draw_edits(labels: Tensor, switch_share: float) -> Tensor:
@@ -129,12 +122,7 @@ def draw_edits(labels: Tensor, switch_share: float) -> Tensor:
         edit = int(
             torch.randint(HAIR, labels.shape[1], (1,)) if switches else torch.randint(HAIR, (1,))
         )
-        targets[index] = labels[index]
-        if edit < HAIR:
-            targets[index, :HAIR] = 0
-            targets[index, edit] = 1
-        else:
-            targets[index, edit] = 1 - targets[index, edit]
+        targets[index] = edited_labels(labels[index : index + 1], edit)[0]
     return targets
 
 
@@ -257,13 +245,7 @@ def write_sheet(network: nn.Module, faces: LabelledFaces, path: Path) -> None:
     images = faces.pixels[:8].float() / 127.5 - 1
     columns = [images]
     for edit in range(faces.labels.shape[1]):
-        labels = faces.labels[:8].clone()
-        if edit < HAIR:
-            labels[:, :HAIR] = 0
-            labels[:, edit] = 1
-        else:
-            labels[:, edit] = 1 - labels[:, edit]
-        columns.append(network(images, labels))
+        columns.append(network(images, edited_labels(faces.labels[:8], edit)))
     rows = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
     pixels = ((rows + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(path)
