@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from antiforgery import targets
 from antiforgery.targets.base import Condition
-from antiforgery.targets.card import TargetCard
+from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.partner import Partner
 
 
 class Brightener:
@@ -29,23 +30,28 @@ class Brightener:
     )
 
     def conditions(
-        self, images: Tensor, labels: Mapping[str, Tensor] | None = None
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
     ) -> tuple[Condition, ...]:
         """How much brighter: one number per image."""
-        del labels
-        return (Condition("brighter", images.new_full((len(images), 1), 0.2)),)
+        del labels, partners
+        return (Condition("brighter", role, images.new_full((len(images), 1), 0.2)),)
 
-    def forge(self, images: Tensor, condition: Tensor) -> Tensor:
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
         """Add the number to every pixel."""
-        return (images + condition[:, :, None, None]).clamp(0, 1)
+        return (images + condition.value[:, :, None, None]).clamp(0, 1)
 
 
 def main() -> Tensor:
     """Forge one grey image."""
     target = targets.resolve(Brightener())
     images = torch.full((1, 3, 64, 64), 0.5)
-    (condition,) = target.conditions(images)
-    return target.forge(images, condition.value)
+    (condition,) = target.conditions(images, "edited")
+    return target.forge(images, condition)
 
 
 if __name__ == "__main__":

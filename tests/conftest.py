@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from antiforgery.targets.base import Condition, Target
-from antiforgery.targets.card import TargetCard
+from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.partner import Partner
 
 torch.set_num_threads(2)
 
@@ -67,17 +68,22 @@ class ToyTarget:
     )
 
     def conditions(
-        self, images: Tensor, labels: Mapping[str, Tensor] | None = None
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
     ) -> tuple[Condition, ...]:
-        del labels
+        del labels, partners
         return tuple(
-            Condition(name, images.new_tensor(value).expand(len(images), 2))
+            Condition(name, role, images.new_tensor(value).expand(len(images), 2))
             for name, value in (("first", (1.0, 0.0)), ("second", (0.0, 1.0)))
         )
 
-    def forge(self, images: Tensor, condition: Tensor) -> Tensor:
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
         smooth = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-        matrix = self._mix + torch.einsum("nk,kij->nij", condition, self._by_condition)
+        matrix = self._mix + torch.einsum("nk,kij->nij", condition.value, self._by_condition)
         detail = torch.einsum("nij,njhw->nihw", matrix, images - smooth)
         return (1 + torch.tanh(2 * (2 * smooth - 1) + 24 * detail)) / 2
 

@@ -57,8 +57,8 @@ def test_numbers_are_the_protocols(photo: Photo, changed: Photo, toy_target: Tar
         for each in (photo, changed)
     ]
     by_hand = []
-    for asked in toy_target.conditions(crops[0]):
-        before, after = (2 * toy_target.forge(crop, asked.value) - 1 for crop in crops)
+    for asked in toy_target.conditions(crops[0], "edited"):
+        before, after = (2 * toy_target.forge(crop, asked) - 1 for crop in crops)
         by_hand.append(float((after - before).square().mean()))
     (target,) = verdict.targets
     assert target.l2 == pytest.approx(np.mean(by_hand), rel=1e-4)

@@ -8,7 +8,7 @@ not count, and everything is read from pixels that a file holds.
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +32,7 @@ from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Photo, Pixels
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role
+from antiforgery.targets.partner import Partner
 
 PROTOCOL = 1
 DEFAULT_TARGETS = ("stargan",)
@@ -138,6 +139,7 @@ class Forgery:
     """What a target makes of both photos under one condition. Shape: ``(3, S, S)`` in [0, 1]."""
 
     condition: str
+    role: Role
     before: Tensor
     after: Tensor
 
@@ -151,18 +153,16 @@ def answers(
 ) -> FaceAnswers:
     """Forge both photos of ``region`` under every condition, without and after each evasion."""
     clean_crop = region.crop(region.original, target)
-    clean = [target.forge(clean_crop, asked.value) for asked in conditions]
-    moved = [
-        target.forge(region.crop(region.protected, target), asked.value) for asked in conditions
-    ]
+    clean = [target.forge(clean_crop, asked) for asked in conditions]
+    moved = [target.forge(region.crop(region.protected, target), asked) for asked in conditions]
     evaded, damage = {}, {}
     for evasion in evasions:
         before = _evaded(evasion, region.original, region, target)
         after = _evaded(evasion, region.protected, region, target)
-        forged = [target.forge(before, asked.value) for asked in conditions]
+        forged = [target.forge(before, asked) for asked in conditions]
         evaded[evasion.name] = torch.cat(
             [
-                l2(target.forge(after, asked.value), reference)
+                l2(target.forge(after, asked), reference)
                 for asked, reference in zip(conditions, forged, strict=True)
             ]
         )
@@ -182,6 +182,7 @@ def judge(
     *,
     evasions: Sequence[str] | None = None,
     labels: Mapping[str, Tensor] | None = None,
+    partners: Sequence[Partner] = (),
     device: torch.device | None = None,
 ) -> Verdict:
     """Judge a protected photo against its original.
@@ -199,13 +200,14 @@ def judge(
         else ("No face was found in the protected photo, so the whole picture was judged as one.",)
     )
     verdicts = []
-    for target, roles in resolved:
+    for target, role in _in_each_role(resolved):
         found = []
         for region in regions:
-            conditions = target.conditions(region.crop(region.original, target), labels)
+            crop = region.crop(region.original, target)
+            conditions = target.conditions(crop, role, labels=labels, partners=partners)
             found.append(answers(target, region, conditions, tried))
         names = tuple(asked.name for asked in conditions)
-        verdicts += [_summarise(target, role, names, found) for role in roles]
+        verdicts.append(_summarise(target, role, names, found))
     return Verdict(
         faces=len(faces),
         visibility=visibility_over(regions),
@@ -222,19 +224,21 @@ def forgeries(
     target: str | Target,
     *,
     labels: Mapping[str, Tensor] | None = None,
+    partners: Sequence[Partner] = (),
 ) -> tuple[Forgery, ...]:
     """What ``target`` makes of the largest face of both photos, for people to look at.
 
     Raises as :func:`judge` does.
     """
     place = torch.device("cpu")
-    loaded, _ = on_device(target, place)
+    loaded, roles = on_device(target, place)
     _, regions = regions_of(original, protected, [loaded], place)
     before = regions[0].crop(regions[0].original, loaded)
     after = regions[0].crop(regions[0].protected, loaded)
     return tuple(
-        Forgery(asked.name, *(loaded.forge(crop, asked.value)[0] for crop in (before, after)))
-        for asked in loaded.conditions(before, labels)
+        Forgery(asked.name, role, *(loaded.forge(crop, asked)[0] for crop in (before, after)))
+        for role in roles
+        for asked in loaded.conditions(before, role, labels=labels, partners=partners)
     )
 
 
@@ -244,6 +248,7 @@ def judge_files(
     targets: Sequence[str] = DEFAULT_TARGETS,
     *,
     evasions: Sequence[str] | None = None,
+    partners: Sequence[Partner] = (),
     device: str = "auto",
 ) -> Verdict:
     """Judge two files.
@@ -255,6 +260,7 @@ def judge_files(
         read_photo(protected),
         targets,
         evasions=evasions,
+        partners=partners,
         device=judging_device(device),
     )
 
@@ -341,6 +347,12 @@ def regions_of(
         x0, y0, x1, y1 = canvas.box
         regions.append(Region(before, after, frame, (x0 - left, y0 - top, x1 - left, y1 - top)))
     return faces, regions
+
+
+def _in_each_role(
+    resolved: Sequence[tuple[Target, tuple[Role, ...]]],
+) -> Iterator[tuple[Target, Role]]:
+    return ((target, role) for target, roles in resolved for role in roles)
 
 
 def _cut(pixels: Pixels, box: geometry.Box) -> Tensor:

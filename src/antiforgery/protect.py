@@ -30,6 +30,8 @@ from antiforgery.photo.jpeg import jpeg_settings_for
 from antiforgery.photo.model import Face, Metadata, Photo, Pixels
 from antiforgery.presets import Settings
 from antiforgery.targets.base import Target
+from antiforgery.targets.card import Role
+from antiforgery.targets.partner import Partner
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -59,6 +61,7 @@ class Protected:
     faces: tuple[Face, ...]
     settings: Settings
     targets: tuple[str | Target, ...]
+    partners: tuple[Partner, ...] = ()
 
     def save(
         self,
@@ -85,6 +88,7 @@ class Protected:
                 read_photo(Path(path)),
                 self.targets,
                 labels=labels,
+                partners=self.partners,
                 device=judging_device(self.settings.device),
             )
         notes = [*written.notes]
@@ -103,6 +107,7 @@ def protect(
     targets: Sequence[str | Target] | None = None,
     output: Path | None = None,
     labels: Mapping[str, Tensor] | None = None,
+    partners: Sequence[Partner] = (),
     report: Report | None = None,
     cancel: Cancel | None = None,
     **knobs: Any,
@@ -111,7 +116,8 @@ def protect(
 
     ``knobs`` are ``preset``, ``strength``, ``effort``, ``region``, ``metadata``, ``seed``,
     ``device``, ``threads``, and for experts ``options`` of the method and ``evasions``; ``targets``
-    are names, ``NAME:ROLE``, or objects that satisfy the Target protocol. ``output`` is where it
+    are names, ``NAME:ROLE``, or objects that satisfy the Target protocol; ``partners`` are other
+    people's faces for those that swap or drive faces. ``output`` is where it
     will be saved, if that is another kind of file. ``report`` is called with a :class:`Progress`;
     ``cancel`` is asked between steps.
 
@@ -131,6 +137,7 @@ def protect(
         targets=tuple(targets) if targets else None,
         output=output,
         labels=labels,
+        partners=partners,
         report=report,
         cancel=cancel,
     )
@@ -162,6 +169,7 @@ def protect_with(
     targets: tuple[str | Target, ...] | None = None,
     output: Path | None = None,
     labels: Mapping[str, Tensor] | None = None,
+    partners: Sequence[Partner] = (),
     report: Report | None = None,
     cancel: Cancel | None = None,
 ) -> Protected:
@@ -181,7 +189,7 @@ def protect_with(
         tell(Progress("looking for faces", 0, 1))
         faces = () if settings.region == "full" else find_faces(photo.pixels)
         photo = _with_region_warning(photo, faces, settings)
-        work = _Work(method, asked, settings, _as_saved(photo, output), labels, device)
+        work = _Work(method, asked, settings, _as_saved(photo, output), labels, partners, device)
         pixels = photo.pixels
         for index, face in enumerate(faces or (None,), start=1):
             stage = f"face {index} of {len(faces)}" if faces else "the whole picture"
@@ -193,6 +201,7 @@ def protect_with(
         faces=faces,
         settings=settings,
         targets=chosen,
+        partners=tuple(partners),
     )
 
 
@@ -319,10 +328,11 @@ class _Work:
     """What stays the same from face to face."""
 
     method: Method
-    asked: Sequence[tuple[Target, tuple[str, ...]]]
+    asked: Sequence[tuple[Target, tuple[Role, ...]]]
     settings: Settings
     saved: Evasion | None
     labels: Mapping[str, Tensor] | None
+    partners: Sequence[Partner]
     device: torch.device
 
     def change_of_face(
@@ -355,12 +365,17 @@ class _Work:
         images: Tensor,
         canvas: geometry.Canvas,
         target: Target,
-        roles: Sequence[str],
+        roles: Sequence[Role],
         generator: torch.Generator,
     ) -> list[View]:
         crops = crops_of_canvas(
             canvas, target, jittered=self.method.jittered_crops, generator=generator
         )
-        with torch.no_grad():
-            conditions = target.conditions(crops[0](images), self.labels)
-        return [View(target, role, crops, conditions) for role in roles]
+        views = []
+        for role in roles:
+            with torch.no_grad():
+                conditions = target.conditions(
+                    crops[0](images), role, labels=self.labels, partners=self.partners
+                )
+            views.append(View(target, role, crops, conditions))
+        return views

@@ -67,7 +67,7 @@ def run(
 
     def forgeries(*photos_and_target: object) -> tuple[Forgery, ...]:
         del photos_and_target
-        return (Forgery("Blond_Hair", torch.zeros(3, 8, 8), torch.ones(3, 8, 8)),)
+        return (Forgery("Blond_Hair", "edited", torch.zeros(3, 8, 8), torch.ones(3, 8, 8)),)
 
     judge = import_module("antiforgery.judge")
     monkeypatch.setattr(judge, "judge_files", judge_files)

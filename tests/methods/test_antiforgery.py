@@ -42,7 +42,7 @@ def test_it_is_algorithm_1_with_adam_and_a_clip_after_each_step(
             lab_to_rgb(torch.cat([lab[:, :1], lab[:, 1:] + 110 * theta], dim=1)), 0, 1
         )
         asked = objective.draw(generator)
-        wanted = views[0].conditions[asked.condition].value
+        wanted = views[0].conditions[asked.condition]
         forged = toy_target.forge(round_straight_through(changed), wanted)
         loss = -(2 * (forged - toy_target.forge(images, wanted))).square().mean()
         (gradient,) = torch.autograd.grad(loss, theta)
@@ -71,7 +71,7 @@ def test_lightness_stays_and_colour_keeps_to_its_bound(images: Tensor, toy_targe
 def test_a_fixed_output_draws_the_forgery_nearer(images: Tensor, toy_target: Target) -> None:
     protected = AntiForgery(steps=40, rate=2e-3, objective_o="zeros")(images, [toy_target])
 
-    asked = toy_target.conditions(images)[0].value
+    asked = toy_target.conditions(images, "edited")[0]
     before = (toy_target.forge(images, asked) - 0.5).square().mean()
     after = (toy_target.forge(protected, asked) - 0.5).square().mean()
     assert after < before

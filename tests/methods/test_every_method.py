@@ -30,8 +30,8 @@ def images() -> Tensor:
 
 def moved(target: Target, before: Tensor, after: Tensor) -> Tensor:
     """The distance of the forgeries, averaged over conditions, ``(N,)``."""
-    asked = target.conditions(before)
-    answers = [l2(target.forge(after, c.value), target.forge(before, c.value)) for c in asked]
+    asked = target.conditions(before, "edited")
+    answers = [l2(target.forge(after, c), target.forge(before, c)) for c in asked]
     return torch.stack(answers).mean(dim=0)
 
 

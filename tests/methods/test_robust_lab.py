@@ -49,7 +49,7 @@ def test_an_evasion_in_the_loop_makes_the_protection_survive_it(
     images: Tensor, toy_target: Target
 ) -> None:
     blur = evasions.parse("blur:6")
-    asked = toy_target.conditions(images)[0].value
+    asked = toy_target.conditions(images, "edited")[0]
 
     def left_after_blur(protected: Tensor) -> float:
         forged = toy_target.forge(blur.exact(protected), asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -12,7 +12,8 @@ from antiforgery import evasions
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
 from antiforgery.targets.base import Condition, Target
-from antiforgery.targets.card import TargetCard
+from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.partner import Partner
 
 
 class Counting:
@@ -27,11 +28,16 @@ class Counting:
         return self._target.card
 
     def conditions(
-        self, images: Tensor, labels: Mapping[str, Tensor] | None = None
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
     ) -> tuple[Condition, ...]:
-        return self._target.conditions(images, labels)
+        return self._target.conditions(images, role, labels=labels, partners=partners)
 
-    def forge(self, images: Tensor, condition: Tensor) -> Tensor:
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
         self.forged += 1
         return self._target.forge(images, condition)
 
@@ -46,7 +52,7 @@ def test_distance_is_the_protocols_l2_of_both_forgeries(images: Tensor, toy_targ
     changed = (images + 0.01).clamp(0, 1)
     question = objective.questions()[1]
 
-    wanted = toy_target.conditions(images)[question.condition].value
+    wanted = toy_target.conditions(images, "edited")[question.condition]
     difference = toy_target.forge(changed, wanted) - toy_target.forge(images, wanted)
     by_hand = (2 * difference).square().flatten(1).mean(dim=1)
     assert torch.allclose(objective.distance(changed, question), by_hand, rtol=1e-5)

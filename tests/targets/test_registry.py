@@ -217,10 +217,10 @@ def test_cards_are_read_without_torch() -> None:
 
 def test_the_toy_target_keeps_the_contract(toy_target: Target) -> None:
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    first, second = toy_target.conditions(images)
-    forged = toy_target.forge(images, first.value)
+    first, second = toy_target.conditions(images, "edited")
+    forged = toy_target.forge(images, first)
     assert forged.shape == images.shape
     assert bool(((forged >= 0) & (forged <= 1)).all())
-    assert not torch.allclose(forged, toy_target.forge(images, second.value))
+    assert not torch.allclose(forged, toy_target.forge(images, second))
     (gradient,) = torch.autograd.grad(forged.sum(), images)
     assert bool(gradient.isfinite().all())

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
+from antiforgery.targets.base import Condition
 from antiforgery.targets.stargan import StarGAN, StarGANGenerator, generator_of
 
 # Five times the float32 noise that the fixture records.
@@ -99,7 +100,7 @@ def test_conditions_set_one_hair_colour_or_flip_one_switch(small: StarGAN) -> No
         "Young": torch.tensor([0.0, 1.0]),
     }
 
-    asked = small.conditions(torch.rand(2, 3, 16, 16), labels)
+    asked = small.conditions(torch.rand(2, 3, 16, 16), "edited", labels=labels)
 
     assert {each.name: each.value.int().tolist() for each in asked} == {
         "Black_Hair": [[1, 0, 0, 1, 0], [1, 0, 0, 0, 1]],
@@ -115,11 +116,11 @@ def test_unknown_labels_are_those_that_change_the_face_least(
 ) -> None:
     truth = torch.tensor([0.0, 1.0, 0.0, 1.0, 0.0])
 
-    def forge(images: Tensor, condition: Tensor) -> Tensor:
-        return images + 0.1 * (condition - truth).abs().sum(dim=1).view(-1, 1, 1, 1)
+    def edited(images: Tensor, labels: Tensor) -> Tensor:
+        return images + 0.1 * (labels - truth).abs().sum(dim=1).view(-1, 1, 1, 1)
 
-    monkeypatch.setattr(small, "forge", forge)
-    asked = small.conditions(torch.rand(1, 3, 16, 16))
+    monkeypatch.setattr(small, "_edited", edited)
+    asked = small.conditions(torch.rand(1, 3, 16, 16), "edited")
 
     assert asked[3].value.tolist() == [[0, 1, 0, 0, 0]]
     assert asked[4].value.tolist() == [[0, 1, 0, 1, 1]]
@@ -128,7 +129,7 @@ def test_unknown_labels_are_those_that_change_the_face_least(
 def test_forge_keeps_shape_and_range_and_passes_gradients(small: StarGAN) -> None:
     images = torch.rand(2, 3, 32, 32, requires_grad=True)
 
-    forged = small.forge(images, torch.zeros(2, 5))
+    forged = small.forge(images, Condition("none", "edited", torch.zeros(2, 5)))
     forged.square().sum().backward()
 
     assert forged.shape == images.shape
@@ -141,7 +142,7 @@ def test_forge_keeps_shape_and_range_and_passes_gradients(small: StarGAN) -> Non
 
 def test_a_size_that_it_cannot_take_is_refused(small: StarGAN) -> None:
     with pytest.raises(UsageError, match="multiples of 4"):
-        small.forge(torch.rand(1, 3, 30, 32), torch.zeros(1, 5))
+        small.forge(torch.rand(1, 3, 30, 32), Condition("none", "edited", torch.zeros(1, 5)))
 
 
 def test_the_bundled_instance_loads_and_is_small() -> None:
@@ -153,7 +154,7 @@ def test_the_bundled_instance_loads_and_is_small() -> None:
 
     target = targets.load("stargan")
     image = torch.rand(1, 3, card.size, card.size)
-    asked = target.conditions(image)
+    asked = target.conditions(image, "edited")
     assert [each.name for each in asked] == [
         "Black_Hair",
         "Blond_Hair",
@@ -161,4 +162,4 @@ def test_the_bundled_instance_loads_and_is_small() -> None:
         "Male",
         "Young",
     ]
-    assert torch.equal(target.forge(image, asked[0].value), target.forge(image, asked[0].value))
+    assert torch.equal(target.forge(image, asked[0]), target.forge(image, asked[0]))

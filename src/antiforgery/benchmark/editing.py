@@ -105,8 +105,8 @@ def _measure(
     for sample in samples:
         image = _aligned(sample, target.card.size)
         before = shown_attributes(classifier, image)[0]
-        for asked in target.conditions(image, sample.labels):
-            forged = target.forge(image, asked.value)
+        for asked in target.conditions(image, "edited", labels=sample.labels):
+            forged = target.forge(image, asked)
             index = SHOWN.index(asked.name)
             wanted = asked.value[0, index]
             agreed[asked.name].append(

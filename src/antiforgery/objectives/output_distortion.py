@@ -92,7 +92,7 @@ class OutputDistortion:
             seen = crop(evasion.differentiable(images))
         else:
             seen = evasion.differentiable(crop(images))
-        wanted = view.conditions[question.condition].value
+        wanted = view.conditions[question.condition]
         reduced = self._precision != torch.float32
         with torch.autocast(seen.device.type, dtype=self._precision, enabled=reduced):
             return view.target.forge(seen, wanted).float()

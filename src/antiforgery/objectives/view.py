@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from antiforgery.photo.canvas import Canvas, crop_matrix, jitter, warp
 from antiforgery.targets.base import Condition, Target
+from antiforgery.targets.card import Role
+from antiforgery.targets.partner import Partner
 
 Crop = Callable[[Tensor], Tensor]
 """A differentiable view of the canvas: ``(N, 3, h, w)`` to ``(N, 3, S, S)``."""
@@ -25,7 +27,7 @@ class View:
     """
 
     target: Target
-    role: str
+    role: Role
     crops: tuple[Crop, ...]
     conditions: tuple[Condition, ...]
 
@@ -42,14 +44,18 @@ def resized_to(size: int) -> Crop:
 
 
 def views_of_aligned(
-    images: Tensor, targets: Sequence[Target], labels: Mapping[str, Tensor] | None = None
+    images: Tensor,
+    targets: Sequence[Target],
+    labels: Mapping[str, Tensor] | None = None,
+    partners: Sequence[Partner] = (),
 ) -> tuple[View, ...]:
     """Views of images that are aligned faces, ``(N, 3, H, W)`` in [0, 1], one a target and role."""
     views = []
     for target in targets:
         crop = resized_to(target.card.size)
-        conditions = target.conditions(crop(images), labels)
-        views += [View(target, role, (crop,), conditions) for role in target.card.roles]
+        for role in target.card.roles:
+            conditions = target.conditions(crop(images), role, labels=labels, partners=partners)
+            views.append(View(target, role, (crop,), conditions))
     return tuple(views)
 
 

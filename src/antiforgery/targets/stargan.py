@@ -7,15 +7,19 @@ CelebA 128 and 256 generators load unchanged.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiforgery.errors import UsageError, WeightsError
+from antiforgery.targets.architecture import Architecture, State, network_of, part_of
 from antiforgery.targets.base import Condition
-from antiforgery.targets.card import TargetCard
+from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.partner import Partner
+from antiforgery.targets.templates import CELEBA_178
 from antiforgery.weights import store
 
 ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
@@ -120,23 +124,32 @@ class StarGAN:
         return self
 
     def conditions(
-        self, images: Tensor, labels: Mapping[str, Tensor] | None = None
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
     ) -> tuple[Condition, ...]:
         """Each hair colour with the others cleared, then Male and Young flipped.
 
         Shape: images ``(N, 3, H, W)`` in [0, 1]. Without ``labels`` they are estimated.
         """
+        del partners
         own = self._own_labels(images, labels)
         return tuple(
-            Condition(name=name, value=edited_labels(own, index))
+            Condition(name, role, edited_labels(own, index))
             for index, name in enumerate(ATTRIBUTES)
         )
 
-    def forge(self, images: Tensor, condition: Tensor) -> Tensor:
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
         """Edit faces ``(N, 3, H, W)`` in [0, 1] towards labels ``(N, 5)`` in {0, 1}."""
+        return self._edited(images, condition.value)
+
+    def _edited(self, images: Tensor, labels: Tensor) -> Tensor:
         if images.shape[-1] % 4 or images.shape[-2] % 4:
             raise UsageError("StarGAN takes images whose height and width are multiples of 4.")
-        edited: Tensor = self._generator(images * 2 - 1, condition)
+        edited: Tensor = self._generator(images * 2 - 1, labels)
         return (edited + 1) / 2
 
     def _own_labels(self, images: Tensor, labels: Mapping[str, Tensor] | None) -> Tensor:
@@ -155,31 +168,44 @@ class StarGAN:
         )
         best = []
         for image in images:
-            forged = self.forge(image.expand(len(candidates), -1, -1, -1), candidates)
+            forged = self._edited(image.expand(len(candidates), -1, -1, -1), candidates)
             best.append(candidates[(forged - image).abs().mean(dim=(1, 2, 3)).argmin()])
         return torch.stack(best)
 
 
-def generator_of(state: Mapping[str, Tensor]) -> StarGANGenerator:
+def _pick(content: State) -> dict[str, Tensor] | None:
+    picked = part_of(content, "G")
+    is_one = "main.0.weight" in picked and "main.3.weight" in picked and "main.6.weight" in picked
+    return picked if is_one and picked["main.0.weight"].ndim == 4 else None
+
+
+def _build(state: State) -> StarGANGenerator:
+    conv_dim, channels = state["main.0.weight"].shape[:2]
+    repeat_num = sum(name.endswith(".main.0.weight") for name in state)
+    return StarGANGenerator(conv_dim, channels - 3, repeat_num)
+
+
+ARCHITECTURE = Architecture(
+    name="stargan",
+    title="a StarGAN generator",
+    paper="Choi et al., CVPR 2018, arXiv 1711.09020",
+    licence="code MIT; published weights without a stated licence",
+    commercial_use=False,
+    roles=("edited",),
+    template=CELEBA_178,
+    pick=_pick,
+    build=_build,
+    # The network is the same at 256; the published 128-pixel generator is the common one.
+    size=lambda _: 128,
+)
+
+
+def generator_of(state: State) -> StarGANGenerator:
     """The generator that fits a published state dict; its widths are read off the shapes.
 
     Raises ``WeightsError`` where the names or shapes are not those of a StarGAN generator.
     """
-    try:
-        conv_dim, channels = state["main.0.weight"].shape[:2]
-        repeat_num = sum(name.endswith(".main.0.weight") for name in state)
-        generator = StarGANGenerator(conv_dim, channels - 3, repeat_num)
-        # PyTorch 0.4 wrote no batch counters.
-        counters = {
-            name: tensor
-            for name, tensor in generator.state_dict().items()
-            if name.endswith("num_batches_tracked")
-        }
-        generator.load_state_dict(counters | dict(state))
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise WeightsError(f"These are not weights of a StarGAN generator: {reason}") from error
-    return generator
+    return cast("StarGANGenerator", network_of(ARCHITECTURE, state))
 
 
 def load(card: TargetCard) -> StarGAN:
