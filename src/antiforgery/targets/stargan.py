@@ -6,9 +6,8 @@ CelebA 128 and 256 generators load unchanged.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +17,12 @@ from antiforgery.errors import UsageError, WeightsError
 from antiforgery.targets.architecture import Architecture, State, network_of, part_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.edits import HAIR_COLOURS, edited_labels, labels_of
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_178
 from antiforgery.weights import store
 
-ATTRIBUTES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
-HAIR_COLOURS = ATTRIBUTES[:3]
+ATTRIBUTES = (*HAIR_COLOURS, "Male", "Young")
 
 
 class InstanceStatisticsNorm(nn.InstanceNorm2d):
@@ -60,8 +59,45 @@ class ResidualBlock(nn.Module):
         return features + residual
 
 
+def generator_layers(
+    conv_dim: int, c_dim: int, repeat_num: int, out_channels: int
+) -> list[nn.Module]:
+    """The published layers up to the last convolution, which gives ``out_channels`` maps.
+
+    Two down-samplings, residual blocks, two up-samplings.
+    """
+    layers: list[nn.Module] = [
+        nn.Conv2d(3 + c_dim, conv_dim, 7, padding=3, bias=False),
+        InstanceStatisticsNorm(conv_dim),
+        nn.ReLU(inplace=True),
+    ]
+    width = conv_dim
+    for _ in range(2):
+        layers += [
+            nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False),
+            InstanceStatisticsNorm(width * 2),
+            nn.ReLU(inplace=True),
+        ]
+        width *= 2
+    layers += [ResidualBlock(width) for _ in range(repeat_num)]
+    for _ in range(2):
+        layers += [
+            nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1, bias=False),
+            InstanceStatisticsNorm(width // 2),
+            nn.ReLU(inplace=True),
+        ]
+        width //= 2
+    return [*layers, nn.Conv2d(width, out_channels, 7, padding=3, bias=False)]
+
+
+def with_label_maps(image: Tensor, labels: Tensor) -> Tensor:
+    """The image ``(N, 3, H, W)`` and each label ``(N, A)`` as a plane of its own."""
+    maps = labels[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
+    return torch.cat([image, maps.to(image.dtype)], dim=1)
+
+
 class StarGANGenerator(nn.Module):
-    """The published generator: two down-samplings, residual blocks, two up-samplings, tanh.
+    """The published generator: :func:`generator_layers`, then tanh.
 
     Shape: image ``(N, 3, H, W)`` with H and W multiples of 4, labels ``(N, c_dim)``.
     Range: image and output in [-1, 1]; labels are absolute targets in {0, 1}.
@@ -69,56 +105,22 @@ class StarGANGenerator(nn.Module):
 
     def __init__(self, conv_dim: int = 64, c_dim: int = 5, repeat_num: int = 6) -> None:
         super().__init__()
-        layers: list[nn.Module] = [
-            nn.Conv2d(3 + c_dim, conv_dim, 7, padding=3, bias=False),
-            InstanceStatisticsNorm(conv_dim),
-            nn.ReLU(inplace=True),
-        ]
-        width = conv_dim
-        for _ in range(2):
-            layers += [
-                nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False),
-                InstanceStatisticsNorm(width * 2),
-                nn.ReLU(inplace=True),
-            ]
-            width *= 2
-        layers += [ResidualBlock(width) for _ in range(repeat_num)]
-        for _ in range(2):
-            layers += [
-                nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1, bias=False),
-                InstanceStatisticsNorm(width // 2),
-                nn.ReLU(inplace=True),
-            ]
-            width //= 2
-        layers += [nn.Conv2d(width, 3, 7, padding=3, bias=False), nn.Tanh()]
-        self.main = nn.Sequential(*layers)
+        self.main = nn.Sequential(*generator_layers(conv_dim, c_dim, repeat_num, 3), nn.Tanh())
 
     def forward(self, image: Tensor, labels: Tensor) -> Tensor:
         """Edit ``image`` towards ``labels``."""
-        maps = labels[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
-        edited: Tensor = self.main(torch.cat([image, maps.to(image.dtype)], dim=1))
+        edited: Tensor = self.main(with_label_maps(image, labels))
         return edited
 
 
-def edited_labels(labels: Tensor, index: int) -> Tensor:
-    """Labels ``(N, 5)`` after one edit: that hair colour alone, or that other attribute flipped."""
-    edited = labels.clone()
-    if index < len(HAIR_COLOURS):
-        edited[:, : len(HAIR_COLOURS)] = 0
-        edited[:, index] = 1
-    else:
-        edited[:, index] = 1 - edited[:, index]
-    return edited
-
-
 class StarGAN:
-    """A StarGAN generator as a target for the role ``edited``."""
+    """A generator that is told absolute labels, as a target for the role ``edited``."""
 
-    def __init__(self, card: TargetCard, generator: StarGANGenerator) -> None:
+    def __init__(self, card: TargetCard, generator: nn.Module) -> None:
         self.card = card
         self._generator = generator.eval().requires_grad_(False)
 
-    def to(self, device: torch.device) -> StarGAN:
+    def to(self, device: torch.device) -> Self:
         """Move the network to ``device`` and return the target."""
         self._generator.to(device)
         return self
@@ -136,9 +138,9 @@ class StarGAN:
         Shape: images ``(N, 3, H, W)`` in [0, 1]. Without ``labels`` they are estimated.
         """
         del partners
-        own = self._own_labels(images, labels)
+        own = labels_of(images, labels, ATTRIBUTES, self._edited)
         return tuple(
-            Condition(name, role, edited_labels(own, index))
+            Condition(name, role, edited_labels(own, index, ATTRIBUTES))
             for index, name in enumerate(ATTRIBUTES)
         )
 
@@ -148,41 +150,41 @@ class StarGAN:
 
     def _edited(self, images: Tensor, labels: Tensor) -> Tensor:
         if images.shape[-1] % 4 or images.shape[-2] % 4:
-            raise UsageError("StarGAN takes images whose height and width are multiples of 4.")
+            raise UsageError(
+                f"{self.card.name} takes images whose height and width are multiples of 4."
+            )
         edited: Tensor = self._generator(images * 2 - 1, labels)
-        return (edited + 1) / 2
+        return ((edited + 1) / 2).clamp(0, 1)
 
-    def _own_labels(self, images: Tensor, labels: Mapping[str, Tensor] | None) -> Tensor:
-        if labels is None:
-            return self._estimate_labels(images)
-        columns = [labels[name].to(images) for name in ATTRIBUTES]
-        return torch.stack(columns, dim=1)
 
-    @torch.no_grad()
-    def _estimate_labels(self, images: Tensor) -> Tensor:
-        """The labels under which the network, trained to restore faces, changes each face least."""
-        hair = torch.eye(len(HAIR_COLOURS)).tolist()
-        switches = itertools.product((0.0, 1.0), repeat=len(ATTRIBUTES) - len(HAIR_COLOURS))
-        candidates = images.new_tensor(
-            [[*colour, *switch] for switch, colour in itertools.product(switches, hair)]
-        )
-        best = []
-        for image in images:
-            forged = self._edited(image.expand(len(candidates), -1, -1, -1), candidates)
-            best.append(candidates[(forged - image).abs().mean(dim=(1, 2, 3)).argmin()])
-        return torch.stack(best)
+def pick_generator(content: State, out_channels: int) -> dict[str, Tensor] | None:
+    """The tensors of a generator of this family whose last convolution gives that many maps."""
+    picked = part_of(content, "G")
+    trunk = ("main.0.weight", "main.3.weight", "main.6.weight")
+    if not all(name in picked for name in trunk):
+        return None
+    if not all(name.startswith("main.") for name in picked):
+        return None
+    last = max(
+        (name for name in picked if name.count(".") == 2 and name.endswith(".weight")),
+        key=lambda name: int(name.split(".")[1]),
+    )
+    shapes = picked["main.0.weight"].ndim, picked[last].ndim, len(picked[last])
+    return picked if shapes == (4, 4, out_channels) else None
+
+
+def generator_shape(state: State) -> tuple[int, int, int]:
+    """Width, number of labels and number of residual blocks, read off the shapes."""
+    conv_dim, channels = state["main.0.weight"].shape[:2]
+    return conv_dim, channels - 3, sum(name.endswith(".main.0.weight") for name in state)
 
 
 def _pick(content: State) -> dict[str, Tensor] | None:
-    picked = part_of(content, "G")
-    is_one = "main.0.weight" in picked and "main.3.weight" in picked and "main.6.weight" in picked
-    return picked if is_one and picked["main.0.weight"].ndim == 4 else None
+    return pick_generator(content, 3)
 
 
 def _build(state: State) -> StarGANGenerator:
-    conv_dim, channels = state["main.0.weight"].shape[:2]
-    repeat_num = sum(name.endswith(".main.0.weight") for name in state)
-    return StarGANGenerator(conv_dim, channels - 3, repeat_num)
+    return StarGANGenerator(*generator_shape(state))
 
 
 ARCHITECTURE = Architecture(

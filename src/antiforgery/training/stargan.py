@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiforgery.targets.stargan import HAIR_COLOURS, StarGANGenerator, edited_labels
+from antiforgery.targets.edits import HAIR_COLOURS, edited_labels
+from antiforgery.targets.stargan import ATTRIBUTES, StarGANGenerator
 from antiforgery.training.data import LabelledFaces, load_faces
 from antiforgery.training.views import posed
 
@@ -122,7 +123,7 @@ def draw_edits(labels: Tensor, switch_share: float) -> Tensor:
         edit = int(
             torch.randint(HAIR, labels.shape[1], (1,)) if switches else torch.randint(HAIR, (1,))
         )
-        targets[index] = edited_labels(labels[index : index + 1], edit)[0]
+        targets[index] = edited_labels(labels[index : index + 1], edit, ATTRIBUTES)[0]
     return targets
 
 
@@ -245,7 +246,7 @@ def write_sheet(network: nn.Module, faces: LabelledFaces, path: Path) -> None:
     images = faces.pixels[:8].float() / 127.5 - 1
     columns = [images]
     for edit in range(faces.labels.shape[1]):
-        columns.append(network(images, edited_labels(faces.labels[:8], edit)))
+        columns.append(network(images, edited_labels(faces.labels[:8], edit, ATTRIBUTES)))
     rows = torch.cat([torch.cat(list(column), dim=1) for column in columns], dim=2)
     pixels = ((rows + 1) * 127.5).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(path)
