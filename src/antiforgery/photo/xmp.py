@@ -16,6 +16,10 @@ _MARK = "urn:antiforgery:output:1"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ADOBE, _GOOGLE = "http://ns.adobe.com/", "http://ns.google.com/photos/1.0/"
 _XMP, _TIFF, _EXIF = f"{_ADOBE}xap/1.0/", f"{_ADOBE}tiff/1.0/", f"{_ADOBE}exif/1.0/"
+_IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_COMPOSITE = (
+    "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+)
 _PREVIEW = "the XMP preview"
 _PREVIEWS = {
     f"{_ADOBE}xap/1.0/g/img/": _PREVIEW,
@@ -76,6 +80,23 @@ def mark(packet: bytes | None) -> bytes:
     statement.setAttribute("xmlns:antiforgery", _MARK)
     statement.setAttribute("antiforgery:changed", "True")
     roots[0].appendChild(statement)
+    return _bytes(document)
+
+
+def simulation(description: str) -> bytes:
+    """A packet that says in the IPTC's term that a trained algorithm made part of the picture."""
+    document = _parse(_EMPTY.encode())
+    statement = document.createElementNS(_RDF, "rdf:Description")
+    for name, value in (
+        ("xmlns:rdf", _RDF),
+        ("rdf:about", ""),
+        ("xmlns:Iptc4xmpExt", _IPTC),
+        ("Iptc4xmpExt:DigitalSourceType", _COMPOSITE),
+        ("xmlns:photoshop", f"{_ADOBE}photoshop/1.0/"),
+        ("photoshop:Headline", description),
+    ):
+        statement.setAttribute(name, value)
+    document.getElementsByTagNameNS(_RDF, "RDF")[0].appendChild(statement)
     return _bytes(document)
 
 

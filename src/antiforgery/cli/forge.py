@@ -1,0 +1,109 @@
+"""``antiforgery forge``: what a DeepFake system makes of a photo, labelled as a simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from antiforgery.simulate import Forger
+    from antiforgery.targets.card import Role
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command("forge")(forge)
+
+
+def forge(
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="A photo with a face in it.")],
+    target: Annotated[
+        str, typer.Option(metavar="NAME[:ROLE]", help="The DeepFake system to simulate.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the picture.")
+    ],
+    condition: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What the forger asks for, such as Blond_Hair."),
+    ] = None,
+    partner: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PHOTO", help="Another person's photo, for swaps. Repeatable."),
+    ] = None,
+    as_sheet: Annotated[
+        bool, typer.Option("--sheet", help="Write one PNG with every condition instead.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace a file of that name.")] = False,
+) -> None:
+    """Show what a forger gets from a photo: find the face, crop, forge, paste back.
+
+    Pictures written here carry a band that calls them simulations, and say so in their metadata.
+    Exit codes: 0 written, 1 a photo cannot be read or the file not written, 2 usage, 4 weights
+    missing.
+    """
+    from antiforgery.photo import read_photo
+    from antiforgery.simulate import Forger, resolve
+    from antiforgery.targets.partner import partner_of
+
+    loaded, roles = resolve(target)
+    partners = [partner_of(read_photo(path).pixels, path.name) for path in partner or ()]
+    forger = Forger.of(read_photo(photo), loaded, partners)
+    if as_sheet:
+        told = _write_sheet(forger, roles, output, overwrite=overwrite)
+    else:
+        told = _write_one(forger, roles, condition, output, overwrite=overwrite)
+    typer.echo(f"{output}: {told}")
+
+
+def _write_one(
+    forger: Forger,
+    roles: tuple[Role, ...],
+    condition: str | None,
+    output: Path,
+    *,
+    overwrite: bool,
+) -> str:
+    from antiforgery.errors import UsageError
+    from antiforgery.photo import write_photo
+    from antiforgery.simulate import choose
+
+    if len(roles) > 1:
+        name = forger.target.card.name
+        choices = ", ".join(f"{name}:{role}" for role in roles)
+        raise UsageError(f"Say what the photo is to {name}: {choices}.")
+    conditions = forger.conditions(roles[0])
+    asked = choose(conditions, condition)
+    simulation = forger.forge(asked)
+    number = conditions.index(asked) if forger.partners else 0
+    write_photo(forger.paste(simulation, number), output, overwrite=overwrite)
+    return simulation.title
+
+
+def _write_sheet(forger: Forger, roles: tuple[Role, ...], output: Path, *, overwrite: bool) -> str:
+    from antiforgery.errors import PhotoError, UsageError
+    from antiforgery.report import sheet
+    from antiforgery.report.pictures import stacked
+    from antiforgery.simulate import labelled
+
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"A sheet is written as PNG: let {output.name} end in .png.")
+    if output.exists() and not overwrite:
+        raise PhotoError(f"{output} exists: choose another output or add --overwrite.")
+    made = [
+        forger.forge(asked)
+        for role in roles
+        if role != "source" or forger.partners
+        for asked in forger.conditions(role)
+    ]
+    if not made:
+        raise UsageError("Nothing can be forged without a partner: name one with --partner.")
+    columns = [("photo", stacked(made[0].crop[None])[0])]
+    columns += [
+        (f"{each.role}: {each.condition}", labelled(stacked(each.forged[None])[0], each.target))
+        for each in made
+    ]
+    sheet(columns, output)
+    return f"{len(made)} simulated forgeries"

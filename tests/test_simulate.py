@@ -1,0 +1,129 @@
+"""What a forger gets: the right face changed at its own place, and called what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from antiforgery.errors import UsageError
+from antiforgery.photo import read_photo, write_photo
+from antiforgery.photo.model import Photo
+from antiforgery.simulate import Forger, choose, labelled
+from antiforgery.targets.base import Condition, Target
+from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.partner import Partner, partner_of
+
+
+class Painter:
+    """Paints the crop in one colour; as ``source`` it paints the partner's."""
+
+    def __init__(self, card: TargetCard) -> None:
+        self.card = replace(card, roles=("edited", "source"))
+
+    def conditions(
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
+    ) -> tuple[Condition, ...]:
+        del labels
+        if role == "edited":
+            return (Condition("red", role, images.new_tensor([[1.0, 0.0, 0.0]])),)
+        return tuple(
+            Condition(each.name, role, each.crop(self.card.template, self.card.size))
+            for each in partners
+        )
+
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
+        if condition.role == "source":
+            return 1 - condition.value
+        return condition.value[:, :, None, None].expand_as(images)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Photo:
+    data = pytest.importorskip("skimage.data", reason="needs scikit-image's portrait")
+    return Photo(pixels=np.ascontiguousarray(data.astronaut()), kind="PNG")
+
+
+@pytest.fixture
+def painter(toy_target: Target) -> Painter:
+    return Painter(toy_target.card)
+
+
+def test_the_forgery_lies_on_the_face_and_nowhere_else(photo: Photo, painter: Painter) -> None:
+    forger = Forger.of(photo, painter)
+    made = forger.forge(*forger.conditions("edited"))
+    pasted = forger.paste(made).pixels
+
+    x, y = forger.face.face.landmarks[2].astype(int)
+    assert pasted[y, x].tolist() == [255, 0, 0]
+    # The same landmarks through the template say where the crop ends; far from it nothing changes.
+    changed = np.argwhere((pasted != photo.pixels).any(axis=2)[: int(0.9 * len(pasted))])
+    eyes = forger.face.face.landmarks[:2]
+    side = np.linalg.norm(eyes[1] - eyes[0]) / (0.65 - 0.35)
+    assert np.ptp(changed, axis=0).max() < 1.5 * side
+    assert np.ptp(changed, axis=0).min() > 0.8 * side
+
+
+def test_as_source_the_partners_photo_is_changed(photo: Photo, painter: Painter) -> None:
+    mirrored = np.ascontiguousarray(photo.pixels[:, ::-1])
+    partner = partner_of(mirrored, "mirrored")
+    forger = Forger.of(photo, painter, [partner])
+    (asked,) = forger.conditions("source")
+    made = forger.forge(asked)
+    pasted = forger.paste(made).pixels
+
+    x, y = partner.face.landmarks[2].astype(int)
+    assert np.abs(pasted[y, x].astype(int) - (255 - mirrored[y, x].astype(int))).max() < 40
+    assert np.array_equal(pasted[:, :40][:400], mirrored[:, :40][:400])
+
+
+def test_without_a_partner_the_role_source_is_refused(photo: Photo, painter: Painter) -> None:
+    with pytest.raises(UsageError, match="--partner"):
+        Forger.of(photo, painter).conditions("source")
+
+
+def test_the_file_says_what_it_is(photo: Photo, painter: Painter, tmp_path: Path) -> None:
+    forger = Forger.of(photo, painter)
+    made = forger.paste(forger.forge(*forger.conditions("edited")))
+    for ending in ("png", "jpg", "webp"):
+        path = tmp_path / f"out.{ending}"
+        write_photo(made, path)
+        data = path.read_bytes()
+        assert b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in data
+        assert b"Simulated forgery: toy (edited): red" in data
+        # An output of ours: nobody protects it by mistake.
+        assert read_photo(path).protected
+        with Image.open(path) as picture:
+            band = np.asarray(picture.convert("RGB"))[-20:]
+        # Dark paper with light letters across the foot.
+        assert (band.min(axis=2) < 60).mean() > 0.5
+        assert (band.max(axis=2) > 180).mean() > 0.02
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (40, 90), (64, 64), (8, 8), (3000, 700)])
+def test_a_label_keeps_the_size(shape: tuple[int, int]) -> None:
+    pixels = np.full((*shape, 3), 128, dtype=np.uint8)
+    told = labelled(pixels, "some_target (edited): Some_Condition")
+    assert told.shape == pixels.shape
+    assert (told != pixels).any()
+
+
+def test_a_condition_is_named_or_the_only_one() -> None:
+    first, second = (Condition(name, "edited", torch.zeros(1, 1)) for name in ("a", "b"))
+    assert choose([first], None) is first
+    assert choose([first, second], "b") is second
+    with pytest.raises(UsageError, match="Name one condition: a, b"):
+        choose([first, second], None)
+    with pytest.raises(UsageError, match="There is no condition 'c': a, b"):
+        choose([first, second], "c")
