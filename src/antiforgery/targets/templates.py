@@ -32,3 +32,11 @@ CELEBA_178 = _crop(_CELEBA, 0, 20, 178)
 CELEBA_170 = _crop(_CELEBA, 4, 24, 170)
 """The centred 170-pixel square of the same pictures: AttGAN, STGAN."""
 ARCFACE = _crop(_ARCFACE, 0, 0, 112)
+FACESWAP: Template = (
+    (0.2255, 0.2160),
+    (0.7547, 0.2160),
+    (0.4901, 0.5156),
+    (0.2541, 0.7802),
+    (0.7261, 0.7802),
+)
+"""The mean face that the faceswap tools of 2017 align to; it fills the crop from brow to lip."""
