@@ -5,23 +5,27 @@ A target's module names its :class:`Architecture` ``ARCHITECTURE``; :func:`archi
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 
-import torch
 from torch import Tensor, nn
 
 from antiforgery.errors import WeightsError
-from antiforgery.targets.card import Role
+from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.templates import Template
+from antiforgery.weights import store
+from antiforgery.weights.network import State, differences, filled, known_in, part_of
 
-State = Mapping[str, Tensor]
-"""Named tensors; in a file of several networks a name starts with that of its part and a slash."""
-_COUNTER = "num_batches_tracked"
-_SHOWN = 3
+__all__ = [
+    "Architecture",
+    "State",
+    "architectures",
+    "differences",
+    "loaded_network",
+    "network_of",
+    "part_of",
+]
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,7 @@ def architectures() -> tuple[Architecture, ...]:
     """Those of all modules beside this one, by name."""
     from antiforgery import targets
 
-    found = []
-    for module in pkgutil.iter_modules(targets.__path__, f"{targets.__name__}."):
-        known = getattr(import_module(module.name), "ARCHITECTURE", None)
-        if isinstance(known, Architecture):
-            found.append(known)
-    return tuple(sorted(found, key=lambda each: each.name))
+    return tuple(sorted(known_in(targets, Architecture), key=lambda each: each.name))
 
 
 def network_of(architecture: Architecture, state: State) -> nn.Module:
@@ -67,55 +66,16 @@ def network_of(architecture: Architecture, state: State) -> nn.Module:
     Raises:
         WeightsError: Names or shapes are others; the first that differ are named.
     """
-    try:
-        with torch.device("meta"):
-            network = architecture.build(state)
-    except (KeyError, IndexError, ValueError, RuntimeError, TypeError) as error:
-        raise WeightsError(
-            f"These are not weights of {architecture.title}: a tensor is missing or misshapen "
-            f"({type(error).__name__}: {error})."
-        ) from error
-    wanted = network.state_dict()
-    # PyTorch before 0.4.1 wrote no batch counters, and nothing here reads them.
-    counters = {
-        name: torch.zeros((), dtype=torch.int64)
-        for name in wanted
-        if name.endswith(_COUNTER) and name not in state
-    }
-    complete = {**state, **counters}
-    problems = differences(wanted, complete)
-    if problems:
-        shown = "; ".join(problems[:_SHOWN])
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise WeightsError(f"These are not weights of {architecture.title}: {shown}{more}.")
-    network.load_state_dict(complete, assign=True)
-    return network.eval().requires_grad_(False)
+    return filled(architecture.title, architecture.build, state)
 
 
-def differences(wanted: State, found: State) -> list[str]:
-    """What is missing, misshapen or too much in ``found``, in the order of the network."""
-    problems = []
-    for name, tensor in wanted.items():
-        if name not in found:
-            problems.append(f"{name} is missing")
-        elif found[name].shape != tensor.shape:
-            shapes = tuple(found[name].shape), tuple(tensor.shape)
-            problems.append(f"{name} has the shape {shapes[0]} instead of {shapes[1]}")
-    problems += [f"{name} is not part of it" for name in found if name not in wanted]
-    return problems
+def loaded_network(architecture: Architecture, card: TargetCard) -> nn.Module:
+    """:func:`network_of` the file that ``card`` names.
 
-
-def part_of(content: State, *parts: str) -> dict[str, Tensor]:
-    """The tensors under the first of ``parts`` (``G``, ``gen/model`` ...) that ``content`` has.
-
-    Without one of them, all tensors that lie in no part.
+    Raises:
+        WeightsError: It names none, or that file is missing, damaged or another system's.
     """
-    for part in parts:
-        inside = {
-            name.removeprefix(f"{part}/"): tensor
-            for name, tensor in content.items()
-            if name.startswith(f"{part}/")
-        }
-        if inside:
-            return inside
-    return {name: tensor for name, tensor in content.items() if "/" not in name}
+    if card.weights is None:
+        raise WeightsError(f"The card of {card.name} names no weights.")
+    state = store.load_state_dict(store.locate(card.weights), card.weights.sha256)
+    return network_of(architecture, state)

@@ -1,0 +1,65 @@
+"""Finds the encoder that a file of weights belongs to."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from torch import Tensor
+
+from antiforgery.encoders.base import EncoderArchitecture, NetworkEncoder
+from antiforgery.errors import WeightsError
+from antiforgery.weights import store
+from antiforgery.weights.network import State, filled, known_in
+
+_PARALLEL = "module."
+
+
+@cache
+def architectures() -> tuple[EncoderArchitecture, ...]:
+    """Those of all modules beside this one, by name."""
+    from antiforgery import encoders
+
+    return tuple(sorted(known_in(encoders, EncoderArchitecture), key=lambda each: each.facts.name))
+
+
+def recognise(content: State) -> EncoderArchitecture | None:
+    """The architecture whose checkpoint this is, told by the names of its tensors."""
+    plain = _plain(content)
+    return next((each for each in architectures() if each.pick(plain) is not None), None)
+
+
+def encoder_of(content: State) -> NetworkEncoder:
+    """The encoder with the weights of a checkpoint, nested names joined by ``/``; on the CPU.
+
+    Raises:
+        WeightsError: It is of no encoder that is known here, or names or shapes are others than
+            its architecture has; the first that differ are named.
+    """
+    plain = _plain(content)
+    for known in architectures():
+        picked = known.pick(plain)
+        if picked is not None:
+            network = filled(known.facts.title, known.build, picked)
+            return NetworkEncoder(known.facts, network, known.prepare)
+    titles = ", ".join(each.facts.title for each in architectures())
+    raise WeightsError(f"These are weights of no identity encoder that is known here: {titles}.")
+
+
+def load(path: Path, sha256: str) -> NetworkEncoder:
+    """The encoder whose weights a file holds, after checking the file's hash.
+
+    Raises:
+        WeightsError: The file is missing, has another hash, or holds no known encoder.
+    """
+    return encoder_of(store.load_state_dict(path, sha256))
+
+
+def _plain(content: State) -> dict[str, Tensor]:
+    """The same names without what training on several devices puts before each of them."""
+    return {_without_parallel(name): tensor for name, tensor in content.items()}
+
+
+def _without_parallel(name: str) -> str:
+    part, slash, own = name.rpartition("/")
+    return f"{part}{slash}{own.removeprefix(_PARALLEL)}"
