@@ -185,7 +185,7 @@ def protect_with(
     chosen = targets or settings.targets
     asked = [on_device(target, device) for target in chosen]
     with _threads(settings.threads):
-        method = _method_for(photo, settings)
+        method = _method_for(photo, settings).for_views(sum(len(roles) for _, roles in asked))
         tell(Progress("looking for faces", 0, 1))
         faces = () if settings.region == "full" else find_faces(photo.pixels)
         photo = _with_region_warning(photo, faces, settings)

@@ -80,3 +80,10 @@ def test_what_is_left_of_the_steps_makes_the_change_less_visible(
     relenting = method(images, [toy_target])
 
     assert (relenting - images).square().mean() < 0.8 * (plain - images).square().mean()
+
+
+def test_each_target_and_role_gets_its_own_steps(images: Tensor, toy_target: Target) -> None:
+    taken: list[tuple[int, int]] = []
+    method = RobustLab(steps=4).for_views(3)
+    method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
+    assert taken[-1] == (12, 12)

@@ -160,6 +160,11 @@ class Method(ABC):
             "changes luminance, such as balanced."
         )
 
+    def for_views(self, count: int) -> Method:
+        """The same method for that many targets and roles at once; the papers' steps are fixed."""
+        del count
+        return self
+
     @abstractmethod
     def perturbation(self) -> Perturbation:
         """The space in which the change lives, and its budget."""

@@ -35,7 +35,7 @@ from antiforgery.straight_through import round_straight_through
 class RobustLab(Method):
     """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
 
-    ``bounds`` are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB;
+    ``steps`` are those for one target in one role. ``bounds`` are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB;
     ``step`` is the first step's root mean square in Lab units, falling to a fifth. ``goal`` is
     how many times the threshold an answer shall move. ``relent`` is by how many dB a step the
     budget shrinks while every question is answered so, and grows back while one is not;
@@ -57,6 +57,10 @@ class RobustLab(Method):
     def perturbation(self) -> LabPerturbation:
         """L, a and b within ``bounds``."""
         return LabPerturbation(bounds=self.bounds)
+
+    def for_views(self, count: int) -> RobustLab:
+        """As many steps for each target and role as for one."""
+        return replace(self, steps=self.steps * count)
 
     def for_grey(self) -> RobustLab:
         """Luminance alone."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from antiforgery.metrics.l2 import l2
 from antiforgery.objectives.base import Question
-from antiforgery.objectives.output_distortion import Distance, OutputDistortion
-from antiforgery.objectives.view import View
+from antiforgery.objectives.output_distortion import OutputDistortion
+from antiforgery.objectives.view import Distance, View
 
 
 class FixedOutput:

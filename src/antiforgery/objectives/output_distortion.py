@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,9 +11,7 @@ from torch import Tensor
 from antiforgery.evasions.base import Evasion
 from antiforgery.metrics.l2 import DISRUPTED, l2
 from antiforgery.objectives.base import Question
-from antiforgery.objectives.view import View
-
-Distance = Callable[[Tensor, Tensor], Tensor]
+from antiforgery.objectives.view import Distance, View
 
 
 class OutputDistortion:
@@ -35,6 +33,8 @@ class OutputDistortion:
         precision: torch.dtype = torch.float32,
     ) -> None:
         """``evasions`` are drawn evenly, one that is named twice twice as often; None is none.
+
+        ``distance`` is for views that bring none of their own.
 
         ``precision`` is what targets compute in; distances are always taken in float32.
 
@@ -72,7 +72,8 @@ class OutputDistortion:
 
     def distance(self, protected: Tensor, question: Question) -> Tensor:
         """Distance ``(N,)`` of the answer from the answer about the original."""
-        return self._distance(self.answer(protected, question), self.clean(question))
+        distance = self._views[question.view].distance or self._distance
+        return distance(self.answer(protected, question), self.clean(question))
 
     def clean(self, question: Question) -> Tensor:
         """What the target makes of the original, kept after the first time."""

@@ -14,6 +14,8 @@ from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role
 from antiforgery.targets.partner import Partner
 
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""How far two answers ``(N, 3, S, S)`` are apart: ``(N,)``."""
 Crop = Callable[[Tensor], Tensor]
 """A differentiable view of the canvas: ``(N, 3, h, w)`` to ``(N, 3, S, S)``."""
 
@@ -23,13 +25,14 @@ class View:
     """A target, the role that the photo has for it, its crops of the canvas and its conditions.
 
     The first crop is the one a forger takes; the others are the same, jittered as another
-    detector would place them.
+    detector would place them. ``distance`` compares two answers; None leaves it to the objective.
     """
 
     target: Target
     role: Role
     crops: tuple[Crop, ...]
     conditions: tuple[Condition, ...]
+    distance: Distance | None = None
 
 
 def resized_to(size: int) -> Crop:
