@@ -35,11 +35,11 @@ from antiforgery.straight_through import round_straight_through
 class RobustLab(Method):
     """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
 
-    ``steps`` are those for one target in one role. ``bounds`` are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB;
-    ``step`` is the first step's root mean square in Lab units, falling to a fifth. ``goal`` is
-    how many times the threshold an answer shall move. ``relent`` is by how many dB a step the
-    budget shrinks while every question is answered so, and grows back while one is not;
-    ``stop_when_met`` ends the run instead.
+    ``steps`` are those for one target in one role. ``bounds`` are Lab units for L, a and b;
+    ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the first step's root mean
+    square in Lab units, falling to a fifth. ``goal`` is how many times the threshold an answer
+    shall move. ``relent`` is by how many dB a step the budget shrinks while every question is
+    answered so, and grows back while one is not; ``stop_when_met`` ends the run instead.
     """
 
     name: ClassVar[str] = "robust_lab"
