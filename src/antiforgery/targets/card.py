@@ -38,6 +38,8 @@ class TargetCard:
     loader: str
     """``package.module:callable`` that takes the card and returns the target."""
     weights: WeightsRef | None = None
+    attributes: tuple[str, ...] = ()
+    """What the weights edit, in the order of their condition, where the file does not tell."""
     judge_only: bool = False
     """Trained with another seed to test transfer; never optimised against by default."""
     notes: str = ""

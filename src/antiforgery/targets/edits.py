@@ -8,7 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from antiforgery.errors import UsageError
+
 HAIR_COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair")
+
+
+def tiled(values: Tensor, features: Tensor) -> Tensor:
+    """One constant plane per value ``(N, A)``, of the size and type of ``features``."""
+    planes = values[:, :, None, None].expand(-1, -1, *features.shape[2:])
+    return planes.to(features.dtype)
+
+
+def require_multiple(images: Tensor, factor: int, name: str) -> None:
+    """Raise ``UsageError`` where height or width is no multiple of ``factor``."""
+    if images.shape[-1] % factor or images.shape[-2] % factor:
+        raise UsageError(f"{name} takes images whose height and width are multiples of {factor}.")
 
 
 def edited_labels(labels: Tensor, index: int, names: Sequence[str]) -> Tensor:

@@ -13,14 +13,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiforgery.errors import UsageError, WeightsError
-from antiforgery.targets.architecture import Architecture, State, network_of, part_of
+from antiforgery.targets.architecture import (
+    Architecture,
+    State,
+    loaded_network,
+    network_of,
+    part_of,
+)
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
-from antiforgery.targets.edits import HAIR_COLOURS, edited_labels, labels_of
+from antiforgery.targets.edits import (
+    HAIR_COLOURS,
+    edited_labels,
+    labels_of,
+    require_multiple,
+    tiled,
+)
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_178
-from antiforgery.weights import store
 
 ATTRIBUTES = (*HAIR_COLOURS, "Male", "Young")
 
@@ -90,12 +100,6 @@ def generator_layers(
     return [*layers, nn.Conv2d(width, out_channels, 7, padding=3, bias=False)]
 
 
-def with_label_maps(image: Tensor, labels: Tensor) -> Tensor:
-    """The image ``(N, 3, H, W)`` and each label ``(N, A)`` as a plane of its own."""
-    maps = labels[:, :, None, None].expand(-1, -1, image.shape[2], image.shape[3])
-    return torch.cat([image, maps.to(image.dtype)], dim=1)
-
-
 class StarGANGenerator(nn.Module):
     """The published generator: :func:`generator_layers`, then tanh.
 
@@ -109,7 +113,7 @@ class StarGANGenerator(nn.Module):
 
     def forward(self, image: Tensor, labels: Tensor) -> Tensor:
         """Edit ``image`` towards ``labels``."""
-        edited: Tensor = self.main(with_label_maps(image, labels))
+        edited: Tensor = self.main(torch.cat([image, tiled(labels, image)], dim=1))
         return edited
 
 
@@ -149,10 +153,7 @@ class StarGAN:
         return self._edited(images, condition.value)
 
     def _edited(self, images: Tensor, labels: Tensor) -> Tensor:
-        if images.shape[-1] % 4 or images.shape[-2] % 4:
-            raise UsageError(
-                f"{self.card.name} takes images whose height and width are multiples of 4."
-            )
+        require_multiple(images, 4, self.card.name)
         edited: Tensor = self._generator(images * 2 - 1, labels)
         return ((edited + 1) / 2).clamp(0, 1)
 
@@ -212,7 +213,4 @@ def generator_of(state: State) -> StarGANGenerator:
 
 def load(card: TargetCard) -> StarGAN:
     """The target that ``card`` describes. Raises ``WeightsError``."""
-    if card.weights is None:
-        raise WeightsError(f"The card of {card.name} names no weights.")
-    state = store.load_state_dict(store.locate(card.weights), card.weights.sha256)
-    return StarGAN(card, generator_of(state))
+    return StarGAN(card, loaded_network(ARCHITECTURE, card))
