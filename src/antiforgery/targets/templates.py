@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from antiforgery.photo.templates import ARCFACE, INSIGHTFACE_FRONTAL, Template, template_of
 
-__all__ = ["ARCFACE", "CELEBA_170", "CELEBA_178", "INSIGHTFACE_FRONTAL", "Template"]
+__all__ = [
+    "ARCFACE",
+    "CELEBA_170",
+    "CELEBA_178",
+    "CELEBA_HQ",
+    "FFHQ",
+    "INSIGHTFACE_FRONTAL",
+    "Template",
+]
 
 _CELEBA = ((68.84, 111.5), (108.5, 111.3), (88.07, 135.2), (71.2, 152.6), (106.4, 152.5))
 """Mean landmarks, as our detector finds them, in CelebA's aligned pictures of 178 x 218 pixels."""
@@ -13,3 +21,22 @@ CELEBA_178 = template_of(_CELEBA, 0, 20, 178)
 """The centred square of CelebA's aligned pictures: StarGAN and most editors."""
 CELEBA_170 = template_of(_CELEBA, 4, 24, 170)
 """The centred 170-pixel square of the same pictures: AttGAN, STGAN."""
+CELEBA_HQ = template_of(_CELEBA, 9.36, 36.2, 158.64)
+"""The square of CelebA-HQ (Karras et al., ICLR 2018, appendix C) on the same mean face.
+
+Its side is four times the distance of the eyes, its centre lies a tenth of the way from the middle
+of the eyes to that of the mouth.
+"""
+FFHQ = template_of(
+    (
+        (192.98138, 239.94708),
+        (318.90277, 240.1936),
+        (256.63416, 314.01935),
+        (201.26117, 371.41043),
+        (313.08905, 371.15118),
+    ),
+    0,
+    0,
+    512,
+)
+"""The mean face of FFHQ's aligned pictures."""
