@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
+from torch import Tensor
 
 from antiforgery.errors import UsageError
 from antiforgery.judge import forgeries, judge, judge_files, pick_device
@@ -19,7 +21,9 @@ from antiforgery.photo import canvas as geometry
 from antiforgery.photo.encode import write_photo
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Photo
-from antiforgery.targets.base import Target
+from antiforgery.targets.base import Condition, Target
+from antiforgery.targets.card import Role
+from antiforgery.targets.partner import Partner
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +123,39 @@ def test_forgeries_are_pictures_of_both(photo: Photo, changed: Photo, toy_target
     (verdict,) = judge(photo, changed, [toy_target], evasions=[]).targets
     distance = (2 * (first.after - first.before)).square().mean()
     assert float(distance) == pytest.approx(verdict.by_condition["first"], rel=1e-4)
+
+
+class Lender:
+    """In the role ``source`` it paints the top half of the partner in the photo's mean colour."""
+
+    def __init__(self, target: Target) -> None:
+        self.card = replace(target.card, roles=("source",))
+
+    def conditions(
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
+    ) -> tuple[Condition, ...]:
+        del labels, partners
+        return (Condition("black", role, torch.zeros_like(images)),)
+
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
+        forged = condition.value.clone()
+        forged[:, :, : forged.shape[2] // 2] = images.mean(dim=(2, 3), keepdim=True)
+        return forged
+
+
+def test_as_source_the_mask_is_of_the_picture_that_the_forger_changes(
+    photo: Photo, toy_target: Target
+) -> None:
+    darker = photo.with_pixels(photo.pixels // 2)
+    (verdict,) = judge(photo, darker, [Lender(toy_target)], evasions=[]).targets
+    assert verdict.role == "source"
+    # Only the top half differs between the two forgeries, and only it differs from the partner.
+    assert verdict.l2_mask == pytest.approx(2 * verdict.l2, rel=1e-4)
 
 
 def test_a_device_that_is_not_there_is_refused() -> None:

@@ -169,10 +169,20 @@ def answers(
         damage[evasion.name] = torch.cat([l2(a, b) for a, b in zip(forged, clean, strict=True)])
     return FaceAnswers(
         plain=torch.cat([l2(a, b) for a, b in zip(moved, clean, strict=True)]),
-        masked=torch.cat([l2_mask(a, b, clean_crop) for a, b in zip(moved, clean, strict=True)]),
+        masked=torch.cat(
+            [
+                l2_mask(after, before, _receiving(clean_crop, asked))
+                for after, before, asked in zip(moved, clean, conditions, strict=True)
+            ]
+        ),
         evaded=evaded,
         damage=damage,
     )
+
+
+def _receiving(crop: Tensor, asked: Condition) -> Tensor:
+    """The picture that the forger changes: as ``source`` the photo lends its face to another."""
+    return asked.value if asked.role == "source" else crop
 
 
 def judge(
