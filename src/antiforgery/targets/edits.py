@@ -19,10 +19,17 @@ def tiled(values: Tensor, features: Tensor) -> Tensor:
     return planes.to(features.dtype)
 
 
-def require_multiple(images: Tensor, factor: int, name: str) -> None:
-    """Raise ``UsageError`` where height or width is no multiple of ``factor``."""
-    if images.shape[-1] % factor or images.shape[-2] % factor:
-        raise UsageError(f"{name} takes images whose height and width are multiples of {factor}.")
+def require_multiple(images: Tensor, factor: int, name: str, *, least: int = 1) -> None:
+    """Raise ``UsageError`` where height or width is no multiple of ``factor``.
+
+    Nor may it be less than ``least`` times that: statistics of a single pixel mean nothing.
+    """
+    sides = images.shape[-2:]
+    if any(side % factor or side < least * factor for side in sides):
+        smallest = f", {least * factor} or more" if least > 1 else ""
+        raise UsageError(
+            f"{name} takes images whose height and width are multiples of {factor}{smallest}."
+        )
 
 
 def edited_labels(labels: Tensor, index: int, names: Sequence[str]) -> Tensor:

@@ -153,7 +153,7 @@ class StarGAN:
         return self._edited(images, condition.value)
 
     def _edited(self, images: Tensor, labels: Tensor) -> Tensor:
-        require_multiple(images, 4, self.card.name)
+        require_multiple(images, 4, self.card.name, least=2)
         edited: Tensor = self._generator(images * 2 - 1, labels)
         return ((edited + 1) / 2).clamp(0, 1)
 

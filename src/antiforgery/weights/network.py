@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from itertools import count
 from types import ModuleType
 from typing import TypeVar
 
@@ -91,3 +92,12 @@ def part_of(content: State, *parts: str) -> dict[str, Tensor]:
         if inside:
             return inside
     return {name: tensor for name, tensor in content.items() if "/" not in name}
+
+
+def numbered(state: State, pattern: str, start: int = 0) -> Iterator[str]:
+    """The names that ``pattern`` has with the numbers from ``start`` on, until one is not there."""
+    for number in count(start):
+        name = pattern.format(number)
+        if name not in state:
+            return
+        yield name
