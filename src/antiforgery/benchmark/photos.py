@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,11 +17,15 @@ from antiforgery.errors import UsageError
 
 @dataclass(frozen=True)
 class Sample:
-    """A photo's name, its bytes, and its attributes in {0, 1} where they are known."""
+    """A photo's name, its bytes, and its attributes in {0, 1} where they are known.
+
+    Photos of one ``group`` show one person, nearly always; None where nobody knows.
+    """
 
     name: str
     data: bytes
     attributes: Mapping[str, int] = field(default_factory=dict)
+    group: int | None = None
 
     @property
     def labels(self) -> Mapping[str, Tensor] | None:
@@ -33,17 +37,17 @@ class Sample:
 
 def dev_faces(folder: Path, limit: int) -> list[Sample]:
     """The first ``limit`` rows of CelebA dev. Raises ``UsageError`` where the files are missing."""
-    table, archive = folder / "celeba" / "dev.csv", folder / "celeba" / "dev.zip"
-    _require(table)
-    _require(archive)
-    with table.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))[:limit]
-    with zipfile.ZipFile(archive) as pictures:
-        members = {Path(name).name: name for name in pictures.namelist()}
-        return [
-            Sample(row["file"], pictures.read(members[row["file"]]), _attributes(row))
-            for row in rows
-        ]
+    return _faces(folder, "dev", lambda rows: rows[:limit])
+
+
+def group_faces(folder: Path, group: int) -> list[Sample]:
+    """One identity group of CelebA train: whom a target was trained on, never to measure on.
+
+    Raises ``UsageError`` where the files are missing.
+    """
+    return _faces(
+        folder, "train", lambda rows: [row for row in rows if int(row["identity"]) == group]
+    )
 
 
 def portraits(folder: Path, limit: int) -> list[Sample]:
@@ -52,6 +56,27 @@ def portraits(folder: Path, limit: int) -> list[Sample]:
     if not files:
         raise UsageError(f"There are no portraits in {folder / 'portraits'}: give --data a folder.")
     return [Sample(file.name, file.read_bytes()) for file in files]
+
+
+def _faces(
+    folder: Path, split: str, chosen: Callable[[list[dict[str, str]]], list[dict[str, str]]]
+) -> list[Sample]:
+    table, archive = (folder / "celeba" / f"{split}.{kind}" for kind in ("csv", "zip"))
+    _require(table)
+    _require(archive)
+    with table.open(newline="") as stream:
+        rows = chosen(list(csv.DictReader(stream)))
+    with zipfile.ZipFile(archive) as pictures:
+        members = {Path(name).name: name for name in pictures.namelist()}
+        return [
+            Sample(
+                row["file"],
+                pictures.read(members[row["file"]]),
+                _attributes(row),
+                int(row["identity"]),
+            )
+            for row in rows
+        ]
 
 
 def digest(samples: list[Sample]) -> str:

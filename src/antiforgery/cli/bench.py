@@ -19,8 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     protocol: Annotated[
-        Literal["quick", "editing"],
-        typer.Argument(help="quick: protection and its cost; editing: whether targets edit."),
+        Literal["quick", "editing", "swapping"],
+        typer.Argument(
+            help="quick: protection and its cost; editing, swapping: whether targets really do it."
+        ),
     ],
     data: Annotated[Path, typer.Option(help="The folder that holds celeba/ and portraits/.")],
     out: Annotated[Path, typer.Option(help="Where results go; a rerun goes on from there.")],
@@ -28,13 +30,15 @@ def run(
     portraits: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 120,
 ) -> None:
     """Run a protocol and print where its JSON result lies."""
-    from antiforgery.benchmark import editing, quick
+    from antiforgery.benchmark import editing, quick, swapping
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
     if protocol == "editing":
-        typer.echo(str(editing.run(editing.Run(data=data, out=out, faces=faces), say)))
-        return
-    plan = quick.Run(data=data, out=out, faces=faces, portraits=portraits)
-    typer.echo(str(quick.run(plan, say)))
+        written = editing.run(editing.Run(data=data, out=out, faces=faces), say)
+    elif protocol == "swapping":
+        written = swapping.run(swapping.Run(data=data, out=out, faces=faces), say)
+    else:
+        written = quick.run(quick.Run(data, out, faces=faces, portraits=portraits), say)
+    typer.echo(str(written))

@@ -15,18 +15,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiforgery.errors import UsageError, WeightsError
-from antiforgery.targets.architecture import Architecture, State, network_of, part_of
+from antiforgery.errors import UsageError
+from antiforgery.targets.architecture import (
+    Architecture,
+    State,
+    loaded_network,
+    network_of,
+    part_of,
+)
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.partner import Partner
-from antiforgery.targets.templates import FACESWAP
-from antiforgery.weights import store
+from antiforgery.targets.templates import Template
 
 HALVINGS = 4
 DOUBLINGS = 3
 _SLOPE = 0.1
 _DECODER = "decoder_"
+_FACESWAP: Template = (
+    (0.2255, 0.2160),
+    (0.7547, 0.2160),
+    (0.4901, 0.5156),
+    (0.2541, 0.7802),
+    (0.7261, 0.7802),
+)
+"""The mean face that the faceswap tools of 2017 align to; it fills the crop from brow to lip."""
 
 
 class SameConv2d(nn.Conv2d):
@@ -189,7 +202,7 @@ def _size(state: State) -> int:
     """The side that the first linear layer was made for."""
     inputs = state["encoder.5.weight"].shape[1]
     deepest = state[f"encoder.{HALVINGS - 1}.conv2.weight"].shape[0]
-    return isqrt(inputs // deepest) * 2**HALVINGS
+    return isqrt(inputs // deepest) << HALVINGS
 
 
 def _build(state: State) -> DeepFakesNetwork:
@@ -212,7 +225,7 @@ ARCHITECTURE = Architecture(
     licence="none stated: all rights reserved by default",
     commercial_use=False,
     roles=("swapped",),
-    template=FACESWAP,
+    template=_FACESWAP,
     pick=_pick,
     build=_build,
     size=_size,
@@ -229,7 +242,4 @@ def network_from(state: State) -> DeepFakesNetwork:
 
 def load(card: TargetCard) -> DeepFakes:
     """The target that ``card`` describes. Raises ``WeightsError``."""
-    if card.weights is None:
-        raise WeightsError(f"The card of {card.name} names no weights.")
-    state = store.load_state_dict(store.locate(card.weights), card.weights.sha256)
-    return DeepFakes(card, network_from(state))
+    return DeepFakes(card, cast("DeepFakesNetwork", loaded_network(ARCHITECTURE, card)))
