@@ -35,6 +35,7 @@ from antiforgery.metrics.identity import identity_similarity
 from antiforgery.metrics.mobilefacenet import ALIGNED_TEMPLATE, load_mobilefacenet
 from antiforgery.photo.canvas import similarity, warp
 from antiforgery.targets.base import Target
+from antiforgery.targets.edits import edited_labels
 from antiforgery.weights import store
 from antiforgery.weights.reference import WeightsRef
 
@@ -105,10 +106,12 @@ def _measure(
     for sample in samples:
         image = _aligned(sample, target.card.size)
         before = shown_attributes(classifier, image)[0]
+        own = torch.tensor([[float(sample.attributes[name]) for name in SHOWN]])
         for asked in target.conditions(image, "edited", labels=sample.labels):
             forged = target.forge(image, asked)
             index = SHOWN.index(asked.name)
-            wanted = asked.value[0, index]
+            # By the face's labels: what a condition's value means is the target's affair.
+            wanted = edited_labels(own, index, SHOWN)[0, index]
             agreed[asked.name].append(
                 float(shown_attributes(classifier, forged)[0, index] == wanted)
             )
