@@ -211,7 +211,7 @@ def test_the_people_that_are_known_are_those_of_the_recipe() -> None:
 
 def test_a_result_file_says_how_it_was_made(shared: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    plan = swapping.Run(data=shared / "data", out=tmp_path, faces=6, names=())
+    plan = swapping.Run(data=shared / "data", out=tmp_path, faces=2, names=())
 
     written = swapping.run(plan, lines.append)
 

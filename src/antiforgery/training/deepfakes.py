@@ -42,14 +42,14 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage(recipe.Stage):
+class DeepFakesStage(recipe.Stage):
     """``teaches`` the encoder and the decoder for everyone, or the decoders of the two people."""
 
     teaches: Literal["everyone", "people"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(recipe.Recipe):
+class DeepFakesRecipe(recipe.Recipe):
     """Widths as in the network; ``people`` are the identity groups of the decoders A and B.
 
     ``turn`` (radians), ``zoom`` and ``shift`` (of the crop's side) bound how faces are placed,
@@ -59,7 +59,7 @@ class Recipe(recipe.Recipe):
     ``least_faces`` faces or more.
     """
 
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: Annotated[tuple[DeepFakesStage, ...], Field(min_length=1)]
     shrinking: tuple[int, int, int, int]
     latent: int
     shared: int
@@ -94,7 +94,7 @@ def upright(count: int, size: int) -> Tensor:
     return F.affine_grid(still, [count, 1, size, size], align_corners=False)
 
 
-def random_placing(count: int, size: int, how: Recipe) -> Tensor:
+def random_placing(count: int, size: int, how: DeepFakesRecipe) -> Tensor:
     """Flipped, turned, scaled and shifted places, ``(N, size, size, 2)``."""
     angle = how.turn * (2 * torch.rand(count) - 1)
     zoom = 1 + how.zoom * (2 * torch.rand(count) - 1)
@@ -131,7 +131,7 @@ def mean_codes(codes: Tensor, groups: Tensor, least_faces: int) -> dict[int, Ten
 class DeepFakesTrainee:
     """The network with a third decoder, for everyone; see the loop's ``Trainee``."""
 
-    def __init__(self, how: Recipe, data: Path, _seed: int, device: torch.device) -> None:
+    def __init__(self, how: DeepFakesRecipe, data: Path, _seed: int, device: torch.device) -> None:
         self._recipe = how
         self._device = device
         self._size = how.stages[0].size
@@ -287,4 +287,4 @@ class DeepFakesTrainee:
         return round(float((self.network(faces, person) - faces).abs().mean()), 5)
 
 
-TRAINING = Training("deepfakes", Recipe, DeepFakesTrainee)
+TRAINING = Training("deepfakes", DeepFakesRecipe, DeepFakesTrainee)
