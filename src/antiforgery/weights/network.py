@@ -17,6 +17,7 @@ from antiforgery.errors import WeightsError
 State = Mapping[str, Tensor]
 """Named tensors; in a file of several networks a name starts with that of its part and a slash."""
 _COUNTER = "num_batches_tracked"
+_PARALLEL = "module."
 _SHOWN = 3
 
 _Known = TypeVar("_Known")
@@ -81,17 +82,20 @@ def differences(wanted: State, found: State) -> list[str]:
 def part_of(content: State, *parts: str) -> dict[str, Tensor]:
     """The tensors under the first of ``parts`` (``G``, ``gen/model`` ...) that ``content`` has.
 
-    Without one of them, all tensors that lie in no part.
+    Without one of them, all tensors that lie in no part. What ``DataParallel`` wrote before each
+    name goes.
     """
     for part in parts:
         inside = {
-            name.removeprefix(f"{part}/"): tensor
+            name.removeprefix(f"{part}/").removeprefix(_PARALLEL): tensor
             for name, tensor in content.items()
             if name.startswith(f"{part}/")
         }
         if inside:
             return inside
-    return {name: tensor for name, tensor in content.items() if "/" not in name}
+    return {
+        name.removeprefix(_PARALLEL): tensor for name, tensor in content.items() if "/" not in name
+    }
 
 
 def numbered(state: State, pattern: str, start: int = 0) -> Iterator[str]:
@@ -101,3 +105,10 @@ def numbered(state: State, pattern: str, start: int = 0) -> Iterator[str]:
         if name not in state:
             return
         yield name
+
+
+def depth_of(state: State, sequence: str) -> int:
+    """How many modules the sequence of that name has: one more than the highest in the file."""
+    first = f"{sequence}."
+    indices = (name.removeprefix(first).split(".")[0] for name in state if name.startswith(first))
+    return 1 + max((int(index) for index in indices if index.isdigit()), default=-1)
