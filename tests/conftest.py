@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.partner import Partner
+from antiforgery.targets.stargan import ATTRIBUTES
 
-torch.set_num_threads(2)
+# Fewer where OMP_NUM_THREADS says so: threads that wait for each other are slow on a busy machine.
+torch.set_num_threads(min(2, torch.get_num_threads()))
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +44,28 @@ def shared() -> Path:
     folder = Path(named)
     if not folder.is_dir():
         pytest.fail(f"ANTIFORGERY_SHARED names {folder}, which is not a folder")
+    return folder
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """What trainings learn from: twelve pictures in four groups, each of one colour."""
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        with (
+            (folder / f"{split}.csv").open("w", newline="") as table,
+            zipfile.ZipFile(folder / f"{split}.zip", "w") as archive,
+        ):
+            writer = csv.writer(table)
+            writer.writerow(["file", "identity", *ATTRIBUTES])
+            for index in range(12):
+                labels = [int(index % 3 == hair) for hair in range(3)] + [index % 2, 1]
+                writer.writerow([f"{index}.png", index % 4, *labels])
+                pixels = np.full((80, 80, 3), 20 * index, np.uint8)
+                file = io.BytesIO()
+                Image.fromarray(pixels).save(file, format="PNG")
+                archive.writestr(f"{index}.png", file.getvalue())
     return folder
 
 

@@ -1,59 +1,36 @@
-"""The recipe, and that an interrupted training goes on as if nothing had happened."""
+"""StarGAN's training, and that checkpoints from before the common loop still go on."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
+from antiforgery.errors import UsageError
 from antiforgery.targets.stargan import ATTRIBUTES, generator_of
 from antiforgery.training import stargan
 from antiforgery.training.data import load_faces
+from antiforgery.training.loop import Job, run
 
-RECIPE = Path(stargan.__file__).parent / "recipes" / "stargan.toml"
-
-
-@pytest.fixture
-def faces(tmp_path: Path) -> Path:
-    """Twelve pictures in four groups, each of one colour that its labels tell."""
-    folder = tmp_path / "faces"
-    folder.mkdir()
-    for split in ("train", "dev"):
-        with (
-            (folder / f"{split}.csv").open("w", newline="") as table,
-            zipfile.ZipFile(folder / f"{split}.zip", "w") as archive,
-        ):
-            writer = csv.writer(table)
-            writer.writerow(["file", "identity", *ATTRIBUTES])
-            for index in range(12):
-                labels = [int(index % 3 == hair) for hair in range(3)] + [index % 2, 1]
-                writer.writerow([f"{index}.png", index % 4, *labels])
-                pixels = np.full((80, 80, 3), 20 * index, np.uint8)
-                file = io.BytesIO()
-                Image.fromarray(pixels).save(file, format="PNG")
-                archive.writestr(f"{index}.png", file.getvalue())
-    return folder
+RECIPES = Path(stargan.__file__).parent / "recipes"
+RECIPE = stargan.StarGANRecipe.read(RECIPES / "stargan.toml")
 
 
 @pytest.fixture
-def tiny() -> stargan.Recipe:
+def tiny() -> stargan.StarGANRecipe:
     return replace(
-        stargan.Recipe.read(RECIPE),
+        RECIPE,
         conv_dim=4,
         repeat_num=1,
         discriminator_dim=4,
+        log_every=1,
         stages=(
-            stargan.Stage(size=64, batch=2, steps=2),
-            stargan.Stage(size=64, batch=2, steps=2, decay=2, cycle_only=True),
+            stargan.StarGANStage(size=64, batch=2, steps=2),
+            stargan.StarGANStage(size=64, batch=2, steps=2, decay=2, cycle_only=True),
         ),
     )
 
@@ -87,46 +64,63 @@ def test_an_edit_sets_one_hair_colour_or_flips_one_switch() -> None:
     assert recoloured.any()
 
 
+def test_faces_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.csv is missing: --data"):
+        load_faces(tmp_path, "train", attributes=ATTRIBUTES, size=64)
+
+
 def test_an_interrupted_training_ends_with_the_same_weights(
-    faces: Path, tiny: stargan.Recipe, tmp_path: Path
+    faces: Path, tiny: stargan.StarGANRecipe, tmp_path: Path
 ) -> None:
-    device = torch.device("cpu")
-    stargan.train(tiny, faces, tmp_path / "whole", seed=3, device=device)
+    whole = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "whole", 3))
     halved = replace(tiny, stages=tiny.stages[:1])
-    stargan.train(halved, faces, tmp_path / "halves", seed=3, device=device)
-    stargan.train(tiny, faces, tmp_path / "halves", seed=99, device=device)
+    run(Job(stargan.TRAINING, halved, faces, tmp_path / "halves", 3))
+    halves = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "halves", 3))
 
-    whole, halves = (
-        load_file(tmp_path / name / "generator.safetensors") for name in ("whole", "halves")
-    )
-    assert whole.keys() == halves.keys()
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, halves[name]), name
+    tensors = load_file(whole)
+    for name, tensor in load_file(halves).items():
+        assert torch.equal(tensor, tensors[name]), name
     assert (tmp_path / "whole" / "sheet-000004.png").exists()
-    generator_of({name: tensor.float() for name, tensor in whole.items()})
+    generator_of({name: tensor.float() for name, tensor in tensors.items()})
 
 
-def test_the_recipe_is_read_and_a_misspelt_key_is_an_error(tmp_path: Path) -> None:
-    recipe = stargan.Recipe.read(RECIPE)
-    assert recipe.attributes == ATTRIBUTES
-    assert recipe.stages[-1].size == 128
+def test_a_checkpoint_from_before_the_common_loop_goes_on(
+    faces: Path, tiny: stargan.StarGANRecipe, tmp_path: Path
+) -> None:
+    whole = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "whole", 3))
+    halved = replace(tiny, stages=tiny.stages[:1])
+    run(Job(stargan.TRAINING, halved, faces, tmp_path / "old", 3))
+    path = tmp_path / "old" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    parts = ("generator", "critic", "generator_adam", "critic_adam")
+    old = {name: state["trainee"][name] for name in parts}
+    torch.save({**old, "step": state["step"], "random": state["random"]}, path)
 
-    wrong = tmp_path / "wrong.toml"
-    wrong.write_text(RECIPE.read_text().replace("held_out_every =", "held_out_evry ="))
-    with pytest.raises(TypeError, match="held_out_evry"):
-        stargan.Recipe.read(wrong)
+    went_on = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "old", 99))
+
+    tensors = load_file(whole)
+    for name, tensor in load_file(went_on).items():
+        assert torch.equal(tensor, tensors[name]), name
+    log = (tmp_path / "old" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2, 3, 4]
+
+
+def test_the_recipes_ask_for_what_the_target_knows() -> None:
+    second = stargan.StarGANRecipe.read(RECIPES / "stargan-b.toml")
+    for recipe in (RECIPE, second):
+        assert recipe.attributes == ATTRIBUTES
+        assert recipe.stages[-1].size == 128
 
 
 def test_weights_move_and_the_log_holds_every_loss(
-    faces: Path, tiny: stargan.Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    faces: Path, tiny: stargan.StarGANRecipe, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(stargan, "LOG_EVERY", 1)
-    stargan.train(tiny, faces, tmp_path / "out", seed=0, device=torch.device("cpu"))
+    weights = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "out"))
 
     lines = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert lines[0].keys() >= {"critic", "adversarial", "reconstruction", "classified_forged"}
-    before = stargan.Trainer(tiny, 0, torch.device("cpu")).generator.state_dict()
-    after = load_file(tmp_path / "out" / "generator.safetensors")
-    moved = before["main.0.weight"] - after["main.0.weight"].float()
+    torch.manual_seed(0)
+    trainee = stargan.StarGANTrainee(tiny, faces, 0, torch.device("cpu"))
+    moved = trainee.weights()["main.0.weight"] - load_file(weights)["main.0.weight"].float()
     assert moved.abs().max() > 2e-4

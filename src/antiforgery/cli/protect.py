@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -111,8 +107,9 @@ def protect(
     from antiforgery import presets
     from antiforgery.batch import make_plan, preview, run
     from antiforgery.cli._console import open_console
+    from antiforgery.cli._interrupt import stop_on_interrupt
 
-    with _stop_on_interrupt() as stopped:
+    with stop_on_interrupt() as stopped:
         settings = presets.resolve(
             preset=preset,
             strength=strength,
@@ -222,21 +219,3 @@ def _is_ours(path: Path) -> bool:
     from antiforgery.photo import is_protected_output
 
     return is_protected_output(path)
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a question that is answered True; the second stops at once."""
-    stop = Event()
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
-    try:
-        yield stop.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

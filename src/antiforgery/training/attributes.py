@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
-import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from antiforgery.metrics.attributes import (
     HAIR_COLOURS,
-    INPUT_SIZE,
     SWITCHES,
     AttributeClassifier,
     shown_attributes,
 )
 from antiforgery.training.data import LabelledFaces, load_faces
+from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
+from antiforgery.training.recipe import Positive, Recipe
 from antiforgery.training.views import posed
 
 ATTRIBUTES = (*HAIR_COLOURS, *SWITCHES)
-HELD_OUT_EVERY = 3
-EPOCHS = 24
-BATCH = 64
-LEARNING_RATE = 2e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributesRecipe(Recipe):
+    """One cycle of the learning rate over all steps (Smith and Topin 2018).
+
+    ``held_out_every`` is the share of identity groups that targets leave to this training alone.
+    """
+
+    held_out_every: Positive
+    learning_rate: float
+    weight_decay: float
 
 
 def random_view(images: Tensor) -> Tensor:
@@ -53,11 +62,16 @@ def loss_of(logits: Tensor, labels: Tensor, hair_weight: Tensor) -> Tensor:
     return chosen + 2 * switched
 
 
-def accuracy(network: AttributeClassifier, faces: LabelledFaces) -> dict[str, float]:
+def accuracy(
+    network: AttributeClassifier, faces: LabelledFaces, device: torch.device
+) -> dict[str, float]:
     """Share of right answers per attribute; hair over faces with exactly one colour, per colour."""
     network.eval()
     shown = torch.cat(
-        [shown_attributes(network, part.float() / 255) for part in faces.pixels.split(256)]
+        [
+            shown_attributes(network, (part.to(device).float() / 255)).cpu()
+            for part in faces.pixels.split(256)
+        ]
     )
     right = (shown == faces.labels).float()
     known = faces.labels[:, : len(HAIR_COLOURS)].sum(dim=1) == 1
@@ -70,53 +84,91 @@ def accuracy(network: AttributeClassifier, faces: LabelledFaces) -> dict[str, fl
     return {name: round(value, 4) for name, value in result.items()}
 
 
-def train(data: Path, out: Path, *, seed: int) -> dict[str, float]:
-    """Train on the identity groups that no target saw; write weights and dev accuracy."""
-    torch.manual_seed(seed)
-    faces = load_faces(
-        data,
-        "train",
-        attributes=ATTRIBUTES,
-        size=INPUT_SIZE,
-        keep=lambda group: group % HELD_OUT_EVERY == 0,
-    )
-    dev = load_faces(data, "dev", attributes=ATTRIBUTES, size=INPUT_SIZE)
-    counts = faces.labels[:, : len(HAIR_COLOURS)].sum(dim=0)
-    hair_weight = counts.mean() / counts
-    network = AttributeClassifier()
-    adam = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=1e-2)
-    steps = EPOCHS * (len(faces) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(adam, LEARNING_RATE, total_steps=steps)
-    for _ in range(EPOCHS):
-        network.train()
-        for index in torch.randperm(len(faces)).split(BATCH)[: len(faces) // BATCH]:
-            with torch.autocast("cpu", dtype=torch.bfloat16):
-                logits = network(random_view(faces.pixels[index].float() / 255))
-            loss = loss_of(logits.float(), faces.labels[index], hair_weight)
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-            schedule.step()
-    measured = accuracy(network, dev)
-    out.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in network.state_dict().items()
-    }
-    save_file(tensors, out / "attributes.safetensors")
-    (out / "attributes.json").write_text(json.dumps(measured, indent=2) + "\n")
-    return measured
+class AttributesTrainee(Trainee):
+    """The classifier, on the identity groups that no target saw."""
+
+    def __init__(
+        self, recipe: AttributesRecipe, data: Path, _seed: int, device: torch.device
+    ) -> None:
+        self.recipe = recipe
+        self.data = data
+        self.device = device
+        self.network = AttributeClassifier().to(device)
+        self.adam = torch.optim.AdamW(
+            self.network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.adam, recipe.learning_rate, total_steps=recipe.steps
+        )
+        self.parts: dict[str, Part] = {
+            "network": self.network,
+            "adam": self.adam,
+            "schedule": self.schedule,
+        }
+        # What is left of the faces in this pass, in the order in which they come.
+        self.order = torch.empty(0, dtype=torch.long)
+
+    def enter(self, stage: int) -> None:
+        """Read the faces, and those by which accuracy is measured."""
+        self.stage = self.recipe.stages[stage]
+        self.faces = load_faces(
+            self.data,
+            "train",
+            attributes=ATTRIBUTES,
+            size=self.stage.size,
+            keep=lambda group: group % self.recipe.held_out_every == 0,
+        )
+        self.dev = load_faces(self.data, "dev", attributes=ATTRIBUTES, size=self.stage.size)
+        counts = self.faces.labels[:, : len(HAIR_COLOURS)].sum(dim=0)
+        self.hair_weight = (counts.mean() / counts).to(self.device)
+
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """None: the cycle sets the rate."""
+        return ()
+
+    def update(self, step: int) -> dict[str, float]:
+        """One step on the next faces of the pass."""
+        del step
+        if len(self.order) < self.stage.batch:
+            self.order = torch.randperm(len(self.faces))
+        index, self.order = self.order[: self.stage.batch], self.order[self.stage.batch :]
+        images = (self.faces.pixels[index].float() / 255).to(self.device)
+        self.network.train()
+        with self.recipe.autocast(self.device):
+            logits = self.network(random_view(images))
+        labels = self.faces.labels[index].to(self.device)
+        loss = loss_of(logits.float(), labels, self.hair_weight)
+        self.adam.zero_grad(set_to_none=True)
+        loss.backward()
+        self.adam.step()
+        self.schedule.step()
+        return {"loss": loss.item()}
+
+    def state(self) -> dict[str, Any]:
+        """Network, optimiser, cycle, and the faces that are left of the pass."""
+        return {**states_of(self.parts), "order": self.order}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The same back."""
+        restore_states(self.parts, state)
+        self.order = state["order"].cpu()
+
+    def sheet(self) -> Tensor:
+        """A row per attribute: the dev faces that show it most, in the network's opinion."""
+        self.network.eval()
+        images = self.dev.pixels[:128].float() / 255
+        logits = self.network(images.to(self.device)).float().cpu()
+        best = logits.argsort(dim=0, descending=True)[:8]
+        rows = [torch.cat(list(images[chosen]), dim=2) for chosen in best.unbind(dim=1)]
+        return torch.cat(rows, dim=1)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """The network's."""
+        return self.network.state_dict()
+
+    def measure(self) -> dict[str, float]:
+        """Accuracy on dev faces."""
+        return accuracy(self.network, self.dev, self.device)
 
 
-def main() -> None:
-    """Command line: ``python -m antiforgery.training.attributes --data DIR --out DIR``."""
-    parser = argparse.ArgumentParser(description="train the attribute classifier")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    train(options.data, options.out, seed=options.seed)
-
-
-if __name__ == "__main__":
-    main()
+TRAINING = Training(name="attributes", recipe=AttributesRecipe, make=AttributesTrainee)

@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from antiforgery.errors import UsageError
+
 
 @dataclass(frozen=True)
 class LabelledFaces:
@@ -44,8 +46,11 @@ def load_faces(
     """Read ``SPLIT.csv`` and ``SPLIT.zip`` of ``folder``, resized antialiased to ``size``.
 
     ``keep`` decides by identity group; ``limit`` takes the first rows only.
-    Raises ``FileNotFoundError`` where either file is missing.
+    Raises ``UsageError`` where either file is missing.
     """
+    for file in (f"{split}.csv", f"{split}.zip"):
+        if not (folder / file).is_file():
+            raise UsageError(f"{folder / file} is missing: --data names the folder that has it.")
     with (folder / f"{split}.csv").open(newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if keep(int(row["identity"]))][:limit]
     pixels = np.empty((len(rows), 3, size, size), dtype=np.uint8)

@@ -49,7 +49,7 @@ class Recipe:
     HOUSEKEEPING: ClassVar[frozenset[str]] = frozenset({"log_every", "save_every", "save_minutes"})
 
     version: int
-    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    stages: tuple[Stage, ...]
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     ema: Share = 0.0
     log_every: Positive = 50
@@ -66,13 +66,16 @@ class Recipe:
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
             # As JSON, because lists are strictly tuples only there.
-            return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+            recipe = TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
         except FileNotFoundError as error:
             raise UsageError(f"There is no recipe {path}.") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, TypeError) as error:
             raise UsageError(f"The recipe {path} cannot be read: {error}.") from error
         except ValidationError as error:
             raise UsageError(f"The recipe {path} is wrong: {_first(cls, error)}") from error
+        if not recipe.stages:
+            raise UsageError(f"The recipe {path} is wrong: it has no stage.")
+        return recipe
 
     @property
     def steps(self) -> int:
