@@ -14,14 +14,15 @@ from antiforgery.errors import UsageError
 from antiforgery.targets.stargan import ATTRIBUTES, generator_of
 from antiforgery.training import stargan
 from antiforgery.training.data import load_faces
+from antiforgery.training.editors import EditorRecipe, EditorStage, draw_edits
 from antiforgery.training.loop import Job, run
 
 RECIPES = Path(stargan.__file__).parent / "recipes"
-RECIPE = stargan.StarGANRecipe.read(RECIPES / "stargan.toml")
+RECIPE = EditorRecipe.read(RECIPES / "stargan.toml")
 
 
 @pytest.fixture
-def tiny() -> stargan.StarGANRecipe:
+def tiny() -> EditorRecipe:
     return replace(
         RECIPE,
         conv_dim=4,
@@ -29,8 +30,8 @@ def tiny() -> stargan.StarGANRecipe:
         discriminator_dim=4,
         log_every=1,
         stages=(
-            stargan.StarGANStage(size=64, batch=2, steps=2),
-            stargan.StarGANStage(size=64, batch=2, steps=2, decay=2, cycle_only=True),
+            EditorStage(size=64, batch=2, steps=2),
+            EditorStage(size=64, batch=2, steps=2, decay=2, cycle_only=True),
         ),
     )
 
@@ -53,7 +54,7 @@ def test_an_edit_sets_one_hair_colour_or_flips_one_switch() -> None:
     torch.manual_seed(0)
     labels = torch.tensor([[1.0, 0, 0, 1, 0], [0.0, 1, 0, 0, 1]]).repeat(50, 1)
 
-    targets = stargan.draw_edits(labels, 0.4)
+    targets = draw_edits(labels, 0.4, ATTRIBUTES)
 
     own, wanted = labels[::2], targets[::2]
     assert (wanted[:, :3].sum(dim=1) == 1).all()
@@ -70,7 +71,7 @@ def test_faces_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(
-    faces: Path, tiny: stargan.StarGANRecipe, tmp_path: Path
+    faces: Path, tiny: EditorRecipe, tmp_path: Path
 ) -> None:
     whole = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "whole", 3))
     halved = replace(tiny, stages=tiny.stages[:1])
@@ -85,7 +86,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
 
 
 def test_a_checkpoint_from_before_the_common_loop_goes_on(
-    faces: Path, tiny: stargan.StarGANRecipe, tmp_path: Path
+    faces: Path, tiny: EditorRecipe, tmp_path: Path
 ) -> None:
     whole = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "whole", 3))
     halved = replace(tiny, stages=tiny.stages[:1])
@@ -106,14 +107,14 @@ def test_a_checkpoint_from_before_the_common_loop_goes_on(
 
 
 def test_the_recipes_ask_for_what_the_target_knows() -> None:
-    second = stargan.StarGANRecipe.read(RECIPES / "stargan-b.toml")
+    second = EditorRecipe.read(RECIPES / "stargan-b.toml")
     for recipe in (RECIPE, second):
         assert recipe.attributes == ATTRIBUTES
         assert recipe.stages[-1].size == 128
 
 
 def test_weights_move_and_the_log_holds_every_loss(
-    faces: Path, tiny: stargan.StarGANRecipe, tmp_path: Path
+    faces: Path, tiny: EditorRecipe, tmp_path: Path
 ) -> None:
     weights = run(Job(stargan.TRAINING, tiny, faces, tmp_path / "out"))
 

@@ -43,8 +43,12 @@ class AttentionGANGenerator(nn.Module):
 
     def forward(self, image: Tensor, labels: Tensor) -> Tensor:
         """Edit ``image`` towards ``labels``: content where attention is, the photo elsewhere."""
-        attention, content = self.parts(image, labels)
-        return content * attention + image * (1 - attention)
+        return blended(image, *self.parts(image, labels))
+
+
+def blended(image: Tensor, attention: Tensor, content: Tensor) -> Tensor:
+    """Content where attention is, the image elsewhere."""
+    return content * attention + image * (1 - attention)
 
 
 class AttentionGAN(StarGAN):

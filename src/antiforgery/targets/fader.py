@@ -14,11 +14,16 @@ from typing import Literal, Self, cast
 import torch
 from torch import Tensor, nn
 
-from antiforgery.errors import UsageError
 from antiforgery.targets.architecture import Architecture, State, loaded_network, part_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
-from antiforgery.targets.edits import edited_labels, labels_of, require_multiple, tiled
+from antiforgery.targets.edits import (
+    attribute_names,
+    edited_labels,
+    labels_of,
+    require_multiple,
+    tiled,
+)
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_178
 
@@ -131,7 +136,6 @@ class Fader:
         self.card = card
         self._network = network.eval().requires_grad_(False)
         self._names = tuple(names)
-        self._push = pushed_to(self._names)
 
     def to(self, device: torch.device) -> Self:
         """Move the network to ``device`` and return the target."""
@@ -155,7 +159,7 @@ class Fader:
         del partners
         own = labels_of(images, labels, self._names, self._edited)
         return tuple(
-            Condition(name, role, self._pushed(edited_labels(own, index, self._names), index))
+            Condition(name, role, edited_sliders(own, index, self._names))
             for index, name in enumerate(self._names)
         )
 
@@ -168,10 +172,12 @@ class Fader:
         edited: Tensor = self._network(images * 2 - 1, attribute_code(sliders))
         return (edited + 1) / 2
 
-    def _pushed(self, sliders: Tensor, index: int) -> Tensor:
-        pushed = sliders.clone()
-        pushed[:, index] = 0.5 + (sliders[:, index] - 0.5) * (2 * self._push - 1)
-        return pushed
+
+def edited_sliders(labels: Tensor, index: int, names: Sequence[str]) -> Tensor:
+    """Sliders ``(N, A)`` after one edit of labels: what is asked goes beyond its label."""
+    sliders = edited_labels(labels, index, names)
+    sliders[:, index] = 0.5 + (sliders[:, index] - 0.5) * (2 * pushed_to(names) - 1)
+    return sliders
 
 
 def pushed_to(names: Sequence[str]) -> float:
@@ -249,16 +255,4 @@ def load(card: TargetCard) -> Fader:
         UsageError: The card names another number of attributes than the weights have.
     """
     network = cast("FaderAutoencoder", loaded_network(ARCHITECTURE, card))
-    return Fader(card, network, _names(card, network))
-
-
-def _names(card: TargetCard, network: FaderAutoencoder) -> tuple[str, ...]:
-    count = network.planes // 2
-    if not card.attributes:
-        return tuple(f"attribute {index}" for index in range(1, count + 1))
-    if len(card.attributes) != count:
-        raise UsageError(
-            f"The card of {card.name} names {len(card.attributes)} attributes, its weights have "
-            f"{count}: list as many, in their order."
-        )
-    return card.attributes
+    return Fader(card, network, attribute_names(card, network.planes // 2))

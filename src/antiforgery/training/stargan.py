@@ -1,248 +1,26 @@
 """Trains the bundled StarGAN (Choi et al., CVPR 2018) on two CPU cores or one GPU.
 
-The generator is the published one. Where the paper uses WGAN-GP with five critic steps, this
-recipe uses the non-saturating loss with a lazy R1 penalty and one critic step, random affine views
-of what the critic sees, and 64 pixels before 128: the same edits for a fraction of the compute.
+The generator is the published one, the steps are those of :mod:`~antiforgery.training.editors`:
+64 pixels come before 128.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from antiforgery.targets.edits import HAIR_COLOURS, edited_labels
-from antiforgery.targets.stargan import ATTRIBUTES, StarGANGenerator
-from antiforgery.training.data import load_faces
-from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
-from antiforgery.training.recipe import Positive, Recipe, Stage
-from antiforgery.training.views import posed
-
-PENALTY_EVERY = 4
-HAIR = len(HAIR_COLOURS)
+from antiforgery.targets.stargan import StarGANGenerator
+from antiforgery.training.editors import EditorRecipe, EditorTrainee
+from antiforgery.training.loop import Training
 
 
-@dataclass(frozen=True, kw_only=True)
-class StarGANStage(Stage):
-    """What is asked for while it lasts.
+class StarGANTrainee(EditorTrainee):
+    """StarGAN's generator and its critic."""
 
-    ``cycle_only`` reconstructs every face through its forgery, as the paper does; without it half
-    of the batch is, by turns with plain identity. ``weight_classification`` is how much a requested
-    edit counts; ``switch_share`` how many of the single edits flip an attribute that is no hair
-    colour.
-    """
-
-    cycle_only: bool = False
-    weight_classification: float = 1.0
-    switch_share: float = 0.4
-
-
-@dataclass(frozen=True, kw_only=True)
-class StarGANRecipe(Recipe):
-    """Widths, rates and weights of the losses."""
-
-    stages: tuple[StarGANStage, ...]
-    attributes: tuple[str, ...]
-    conv_dim: Positive
-    repeat_num: Positive
-    discriminator_dim: Positive
-    held_out_every: Positive
-    learning_rate: float
-    learning_rate_critic: float
-    betas: tuple[float, float]
-    weight_reconstruction: float
-    weight_penalty: float
-
-
-class Discriminator(nn.Module):
-    """Real or forged per patch, and the attributes of the whole; any size from 64 up."""
-
-    WIDEST = 256
-
-    def __init__(self, width: int, attributes: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for index in range(5):
-            wider = min(width * 2**index, self.WIDEST)
-            layers += [
-                nn.Conv2d(channels, wider, 4, stride=2, padding=1),
-                nn.LeakyReLU(0.1, inplace=True),
-            ]
-            channels = wider
-        self.features = nn.Sequential(*layers)
-        self.patch = nn.Conv2d(channels, 1, 3, padding=1)
-        self.classify = nn.Linear(channels, attributes)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return patch scores ``(N, 1, h, w)`` and attribute logits ``(N, A)``."""
-        features = self.features(images)
-        return self.patch(features), self.classify(features.mean(dim=(2, 3)))
-
-
-def random_view(images: Tensor) -> Tensor:
-    """Flip, shift, turn and scale each image a little, so that the critic cannot memorise."""
-    count = images.shape[0]
-    angle = (torch.rand(count) - 0.5) * 0.3
-    scale = 1 + (torch.rand(count) - 0.5) * 0.3
-    flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
-    shift = (torch.rand(count, 2) - 0.5) * 0.3
-    return posed(images, flip=flip, scale=scale, angle=angle, shift=shift)
-
-
-def draw_edits(labels: Tensor, switch_share: float) -> Tensor:
-    """Targets for a batch: half take another face's labels, half one edit of their own."""
-    count = labels.shape[0]
-    targets = labels[torch.randperm(count)].clone()
-    for index in range(0, count, 2):
-        switches = float(torch.rand(1)) < switch_share
-        edit = int(
-            torch.randint(HAIR, labels.shape[1], (1,)) if switches else torch.randint(HAIR, (1,))
-        )
-        targets[index] = edited_labels(labels[index : index + 1], edit, ATTRIBUTES)[0]
-    return targets
-
-
-def attribute_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy summed over attributes, averaged over faces, as StarGAN defines it."""
-    return F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum") / len(labels)
-
-
-class StarGANTrainee(Trainee):
-    """A generator and its critic."""
-
-    def __init__(self, recipe: StarGANRecipe, data: Path, _seed: int, device: torch.device) -> None:
-        self.recipe = recipe
-        self.data = data
-        self.device = device
+    def __init__(self, recipe: EditorRecipe, data: Path, _seed: int, device: torch.device) -> None:
         shape = (recipe.conv_dim, len(recipe.attributes), recipe.repeat_num)
-        self.generator = StarGANGenerator(*shape).to(device)
-        self.critic = Discriminator(recipe.discriminator_dim, len(recipe.attributes)).to(device)
-        self.generator_adam = torch.optim.Adam(
-            self.generator.parameters(), recipe.learning_rate, recipe.betas
-        )
-        self.critic_adam = torch.optim.Adam(
-            self.critic.parameters(), recipe.learning_rate_critic, recipe.betas
-        )
-        self.parts: dict[str, Part] = {
-            "generator": self.generator,
-            "critic": self.critic,
-            "generator_adam": self.generator_adam,
-            "critic_adam": self.critic_adam,
-        }
-
-    def enter(self, stage: int) -> None:
-        """Read the faces at the stage's size, those of the sheet among the dev faces."""
-        self.stage = self.recipe.stages[stage]
-        attributes, size = self.recipe.attributes, self.stage.size
-        self.faces = load_faces(
-            self.data,
-            "train",
-            attributes=attributes,
-            size=size,
-            keep=lambda group: group % self.recipe.held_out_every != 0,
-        )
-        self.shown = load_faces(self.data, "dev", attributes=attributes, size=size, limit=8)
-
-    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
-        """Both networks'."""
-        return self.generator_adam, self.critic_adam
-
-    def update(self, step: int) -> dict[str, float]:
-        """One step of both networks on random faces."""
-        index = torch.randint(len(self.faces), (self.stage.batch,))
-        images = (self.faces.pixels[index].float() / 127.5 - 1).to(self.device)
-        labels = self.faces.labels[index].to(self.device)
-        targets = draw_edits(labels, self.stage.switch_share)
-        with self.recipe.autocast(self.device):
-            forged = self.generator(images, targets)
-            losses = self._update_critic(step, images, forged.detach(), labels)
-            return losses | self._update_generator(step, images, forged, labels, targets)
-
-    def state(self) -> dict[str, Any]:
-        """Networks and optimisers."""
-        return states_of(self.parts)
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """The same back."""
-        restore_states(self.parts, state)
-
-    def sheet(self) -> Tensor:
-        """Columns of original, each hair colour, flipped Male, flipped Young, for dev faces."""
-        images = (self.shown.pixels.float() / 127.5 - 1).to(self.device)
-        labels = self.shown.labels.to(self.device)
-        edits = [
-            self.generator(images, edited_labels(labels, index, ATTRIBUTES))
-            for index in range(len(ATTRIBUTES))
-        ]
-        columns = [torch.cat(list(column), dim=1) for column in (images, *edits)]
-        return (torch.cat(columns, dim=2) + 1) / 2
-
-    def weights(self) -> Mapping[str, Tensor]:
-        """The generator's."""
-        return self.generator.state_dict()
-
-    def measure(self) -> dict[str, float]:
-        """Nothing here: the protocol ``editing`` measures what the generator does."""
-        return {}
-
-    def _update_critic(
-        self, step: int, images: Tensor, forged: Tensor, labels: Tensor
-    ) -> dict[str, float]:
-        self.critic.requires_grad_(True)
-        patch, logits = self.critic(random_view(torch.cat([images, forged.to(images.dtype)])))
-        real_patch, fake_patch = patch.chunk(2)
-        real_logits = logits[: len(images)]
-        adversarial = F.softplus(-real_patch.float()).mean() + F.softplus(fake_patch.float()).mean()
-        classified = attribute_loss(real_logits, labels)
-        self.critic_adam.zero_grad(set_to_none=True)
-        (adversarial + classified).backward()
-        if step % PENALTY_EVERY == 0:
-            self._penalise_critic(images)
-        self.critic_adam.step()
-        return {"critic": adversarial.item(), "classified_real": classified.item()}
-
-    def _penalise_critic(self, images: Tensor) -> None:
-        """Add the R1 penalty (Mescheder et al. 2018) on real faces, lazily as StyleGAN2 does."""
-        with torch.autocast(self.device.type, enabled=False):
-            views = random_view(images).requires_grad_(True)
-            patch, _ = self.critic(views)
-            (slope,) = torch.autograd.grad(
-                patch.mean(dim=(1, 2, 3)).sum(), views, create_graph=True
-            )
-            penalty = slope.square().sum(dim=(1, 2, 3)).mean() / 2
-        (penalty * self.recipe.weight_penalty * PENALTY_EVERY).backward()
-
-    def _update_generator(
-        self, step: int, images: Tensor, forged: Tensor, labels: Tensor, targets: Tensor
-    ) -> dict[str, float]:
-        self.critic.requires_grad_(False)
-        patch, logits = self.critic(random_view(forged))
-        adversarial = F.softplus(-patch.float()).mean()
-        classified = attribute_loss(logits, targets)
-        count = len(images) if self.stage.cycle_only else len(images) // 2
-        # By turns with the cycle, plain identity teaches to copy what needs no edit, far sooner.
-        source = forged if self.stage.cycle_only or step % 2 else images
-        restored = self.generator(source[:count], labels[:count])
-        reconstruction = (restored.float() - images[:count]).abs().mean()
-        loss = (
-            adversarial
-            + self.stage.weight_classification * classified
-            + self.recipe.weight_reconstruction * reconstruction
-        )
-        self.generator_adam.zero_grad(set_to_none=True)
-        loss.backward()
-        self.generator_adam.step()
-        return {
-            "adversarial": adversarial.item(),
-            "classified_forged": classified.item(),
-            "reconstruction": reconstruction.item(),
-        }
+        super().__init__(recipe, data, device, StarGANGenerator(*shape))
 
 
-TRAINING = Training(name="stargan", recipe=StarGANRecipe, make=StarGANTrainee)
+TRAINING = Training(name="stargan", recipe=EditorRecipe, make=StarGANTrainee)
