@@ -91,12 +91,12 @@ def test_a_terminal_sees_steps_and_losses(
 ) -> None:
     def pretend(job: Job[object], report: object, _stop: object) -> Path:  # type: ignore[type-var]
         assert callable(report)
-        report(Progress(7, 12, 64, {"critic": 0.125, "cycle": 2.5}))
+        report(Progress(7, 12, 64, {"critic": 0.125, "cycle": 2.5, "a_long_name_of_a_loss": 3.0}))
         return job.out
 
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(starting, "run", pretend)
 
     starting.start("attributes", data=faces, out=tmp_path, recipe=str(recipe))
@@ -104,4 +104,4 @@ def test_a_terminal_sees_steps_and_losses(
     shown = screen.getvalue()
     assert "attributes at 64 px" in shown
     assert "7/12" in shown
-    assert "critic 0.125 cycle 2.5" in shown
+    assert "critic 0.125  cycle 2.5  a_long_name_of_a_loss 3" in shown

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from antiforgery.judge import pick_device
 from antiforgery.training.loop import Job, Progress, run
@@ -49,6 +50,17 @@ def start(
         return run(job, report, stop)
 
 
+class _BarAndLosses(Bar):
+    """A bar with a line below it, where as many losses have room as there are."""
+
+    losses = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the losses."""
+        yield from super().get_renderables()
+        yield Text(self.losses)
+
+
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
     """Shows steps, time and losses on a terminal; elsewhere the log file says it all."""
@@ -61,18 +73,18 @@ def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}", markup=False),
     )
-    with Bar(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
-        task = bar.add_task(name, total=None, losses="")
+    with _BarAndLosses(*columns, console=Console(stderr=True), redirect_stdout=False) as bar:
+        task = bar.add_task(name, total=None)
 
         def report(progress: Progress) -> None:
+            losses = (f"{loss} {value:.3g}" for loss, value in progress.losses.items())
+            bar.losses = "  ".join(losses)
             bar.update(
                 task,
                 description=f"{name} at {progress.size} px",
                 completed=progress.step,
                 total=progress.steps,
-                losses=" ".join(f"{loss} {value:.3g}" for loss, value in progress.losses.items()),
             )
 
         yield report
