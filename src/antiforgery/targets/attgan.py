@@ -201,9 +201,19 @@ class AttGAN:
 
     def _asked(self, own: Tensor, index: int) -> Tensor:
         """What the network is given for one edit of these labels."""
-        value = (edited_labels(own, index, self._names) * 2 - 1) * INTENSITY
-        value[:, index] *= 2
-        return value
+        return asked(own, index, self._names)
+
+
+def told(labels: Tensor) -> Tensor:
+    """What the network is given for labels ``(N, A)`` in {0, 1}."""
+    return (labels * 2 - 1) * INTENSITY
+
+
+def asked(labels: Tensor, index: int, names: Sequence[str]) -> Tensor:
+    """What the network is given for one edit of labels ``(N, A)``: what is asked counts twice."""
+    value = told(edited_labels(labels, index, names))
+    value[:, index] *= 2
+    return value
 
 
 def _pick(content: State) -> dict[str, Tensor] | None:

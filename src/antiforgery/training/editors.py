@@ -8,6 +8,7 @@ compute.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,28 +29,34 @@ SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditorStage(Stage):
+class CriticStage(Stage):
     """What is asked for while it lasts.
 
-    ``cycle_only`` reconstructs every face through its forgery, as the paper does; without it half
-    of the batch is, by turns with plain identity. ``weight_classification`` is how much a requested
-    edit counts; ``switch_share`` how many of the single edits flip an attribute that is no hair
-    colour.
+    ``weight_classification`` is how much a requested edit counts; ``switch_share`` how many of the
+    single edits flip an attribute that is no hair colour.
     """
 
-    cycle_only: bool = False
     weight_classification: float = 1.0
     switch_share: float = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
-class EditorRecipe(Recipe):
+class EditorStage(CriticStage):
+    """``cycle_only`` reconstructs every face through its forgery, as the paper does.
+
+    Without it half of the batch is, by turns with plain identity.
+    """
+
+    cycle_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticRecipe(Recipe):
     """Widths of generator and critic, rates and weights of the losses."""
 
-    stages: tuple[EditorStage, ...]
+    stages: tuple[CriticStage, ...]
     attributes: tuple[str, ...]
     conv_dim: Positive
-    repeat_num: Positive
     discriminator_dim: Positive
     held_out_every: Positive
     learning_rate: float
@@ -57,6 +64,14 @@ class EditorRecipe(Recipe):
     betas: tuple[float, float]
     weight_reconstruction: float
     weight_penalty: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditorRecipe(CriticRecipe):
+    """The same for a generator with residual blocks."""
+
+    stages: tuple[EditorStage, ...]
+    repeat_num: Positive
 
 
 class Discriminator(nn.Module):
@@ -122,11 +137,11 @@ def columns(images: Sequence[Tensor]) -> Tensor:
     return (torch.cat(stacked, dim=2).clamp(-1, 1) + 1) / 2
 
 
-class EditorTrainee(Trainee):
-    """A generator that is told absolute labels, and its critic."""
+class CriticTrainee(Trainee):
+    """A generator that edits attributes, and the critic that teaches it to."""
 
     def __init__(
-        self, recipe: EditorRecipe, data: Path, device: torch.device, generator: nn.Module
+        self, recipe: CriticRecipe, data: Path, device: torch.device, generator: nn.Module
     ) -> None:
         self.recipe = recipe
         self.data = data
@@ -146,9 +161,17 @@ class EditorTrainee(Trainee):
             "critic_adam": self.critic_adam,
         }
 
+    @abstractmethod
     def forge(self, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Edited faces, and what else the generator pays for them, weighted."""
-        return self.generator(images, targets), {}
+        """Faces edited to labels in {0, 1}, and what else the generator pays for them, weighted."""
+
+    @abstractmethod
+    def reconstruction(self, step: int, images: Tensor, forged: Tensor, labels: Tensor) -> Tensor:
+        """Mean distance of faces from what the generator restores of them."""
+
+    @abstractmethod
+    def show(self, images: Tensor, labels: Tensor, index: int) -> Tensor:
+        """Faces ``(N, 3, H, W)`` in [-1, 1] after that one edit, for the sheet."""
 
     def enter(self, stage: int) -> None:
         """Read the faces at the stage's size, those of the sheet among the dev faces."""
@@ -189,11 +212,8 @@ class EditorTrainee(Trainee):
     def sheet(self) -> Tensor:
         """Columns of original, each hair colour, flipped Male, flipped Young, for dev faces."""
         images = (self.shown.pixels.float() / 127.5 - 1).to(self.device)
-        labels, names = self.shown.labels.to(self.device), self.recipe.attributes
-        edits = [
-            self.generator(images, edited_labels(labels, index, names))
-            for index in range(len(names))
-        ]
+        labels = self.shown.labels.to(self.device)
+        edits = [self.show(images, labels, index) for index in range(labels.shape[1])]
         return columns([images, *edits])
 
     def weights(self) -> Mapping[str, Tensor]:
@@ -244,11 +264,7 @@ class EditorTrainee(Trainee):
         patch, logits = self.critic(random_view(forged))
         adversarial = F.softplus(-patch.float()).mean()
         classified = attribute_loss(logits, targets)
-        count = len(images) if self.stage.cycle_only else len(images) // 2
-        # By turns with the cycle, plain identity teaches to copy what needs no edit, far sooner.
-        source = forged if self.stage.cycle_only or step % 2 else images
-        restored = self.generator(source[:count], labels[:count])
-        reconstruction = (restored.float() - images[:count]).abs().mean()
+        reconstruction = self.reconstruction(step, images, forged, labels)
         loss = (
             adversarial
             + self.stage.weight_classification * classified
@@ -264,3 +280,29 @@ class EditorTrainee(Trainee):
             "classified_forged": classified.item(),
             "reconstruction": reconstruction.item(),
         } | {name: each.item() for name, each in price.items()}
+
+
+class EditorTrainee(CriticTrainee):
+    """A generator that is told absolute labels, and its critic."""
+
+    recipe: EditorRecipe
+    stage: EditorStage
+
+    def forge(self, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Edited faces, for which nothing else is to be paid."""
+        return self.generator(images, targets), {}
+
+    def reconstruction(self, step: int, images: Tensor, forged: Tensor, labels: Tensor) -> Tensor:
+        """Through the forgery, or by turns from the face itself."""
+        count = len(images) if self.stage.cycle_only else len(images) // 2
+        # By turns with the cycle, plain identity teaches to copy what needs no edit, far sooner.
+        source = forged if self.stage.cycle_only or step % 2 else images
+        restored: Tensor = self.generator(source[:count], labels[:count])
+        return (restored.float() - images[:count]).abs().mean()
+
+    def show(self, images: Tensor, labels: Tensor, index: int) -> Tensor:
+        """Faces after that edit."""
+        edited: Tensor = self.generator(
+            images, edited_labels(labels, index, self.recipe.attributes)
+        )
+        return edited
