@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from antiforgery.errors import CancelledError
-from antiforgery.targets.deepfakes import network_from
+from antiforgery.targets.deepfakes import DeepFakesNetwork, network_from
 from antiforgery.training import deepfakes
 from antiforgery.training.deepfakes import EVERYONE, TRAINING, DeepFakesStage, DeepFakesTrainee
 from antiforgery.training.loop import Job, run
@@ -137,3 +137,16 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_stopped(
 
     assert steps[-1] == after
     assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
+
+
+@torch.no_grad()
+def test_signals_keep_their_strength_through_what_is_not_yet_trained() -> None:
+    torch.manual_seed(0)
+    network = DeepFakesNetwork((8, 16, 32, 64), 32, 32, (32, 16, 16)).apply(deepfakes.begin)
+
+    code = network.encoder[: deepfakes.CODE](torch.randn(8, 3, 64, 64))
+    features = network.encoder[deepfakes.CODE :](code)
+    rendered = network.decoder("A")[:3](features)
+
+    # As torch begins by itself each would be below 0.05.
+    assert all(0.3 < float(each.std()) < 3 for each in (code, features, rendered))

@@ -17,11 +17,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiforgery.metrics.ssim import ssim
@@ -128,6 +128,16 @@ def mean_codes(codes: Tensor, groups: Tensor, least_faces: int) -> dict[int, Ten
     }
 
 
+def begin(module: nn.Module) -> None:
+    """Weights under which signals keep their strength (He et al. 2015): none is normalised here."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, a=0.1)
+        nn.init.zeros_(cast("Tensor", module.bias))
+    elif isinstance(module, nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+        nn.init.zeros_(module.bias)
+
+
 class DeepFakesTrainee:
     """The network with a third decoder, for everyone; see the loop's ``Trainee``."""
 
@@ -155,6 +165,7 @@ class DeepFakesTrainee:
             people=(*PEOPLE, EVERYONE),
             size=self._size,
         ).to(device)
+        self.network.apply(begin)
         general = [self.network.encoder, self.network.decoder(EVERYONE)]
         self._general = self._adam(general)
         self._personal = self._adam([self.network.decoder(person) for person in PEOPLE])
@@ -212,7 +223,7 @@ class DeepFakesTrainee:
             "personal": self._personal,
         }
 
-    def _adam(self, parts: Sequence[torch.nn.Module]) -> torch.optim.Adam:
+    def _adam(self, parts: Sequence[nn.Module]) -> torch.optim.Adam:
         parameters = [each for part in parts for each in part.parameters()]
         return torch.optim.Adam(parameters, self._recipe.learning_rate, betas=self._recipe.betas)
 
