@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from antiforgery import encoders
-from antiforgery.encoders import iresnet, simswap_arcface
+from antiforgery.encoders import (
+    inception_resnet_v1,
+    iresnet,
+    mobilefacenet_foamliu,
+    mobilefacenet_xiaoccer,
+    simswap_arcface,
+)
 from antiforgery.weights.network import filled
 
 FIXTURES = (
+    ("inception_resnet_v1", "parity"),
     ("iresnet", "parity"),
+    ("mobilefacenet_foamliu", "parity"),
+    ("mobilefacenet_xiaoccer", "parity"),
     ("simswap_arcface", "parity"),
     ("simswap_arcface", "parity_nose"),
 )
@@ -76,6 +86,35 @@ def assert_official(network: nn.Module, facts: dict[str, Any]) -> None:
     assert {name: list(tensor.shape) for name, tensor in state.items()} == facts["state_dict"]
     assert list(state) == list(facts["state_dict"])
     assert sum(each.numel() for each in network.parameters()) == facts["params"]
+
+
+def test_parity_inception_resnet_v1_between_its_layers(shared: Path) -> None:
+    golden = load_file(shared / "parity" / "inception_resnet_v1" / "parity.safetensors")
+    known = inception_resnet_v1.ARCHITECTURE
+    weights = {key[2:]: value for key, value in golden.items() if key.startswith("w/")}
+    network = filled(known.facts.title, known.build, weights)
+    seen: list[Tensor] = []
+    network.get_submodule("repeat_1").register_forward_hook(lambda *call: seen.append(call[2]))
+
+    network(golden["in/image"])
+
+    assert (seen[0] - golden["out/after_repeat_1"]).abs().max() < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("inception_resnet_v1", inception_resnet_v1.InceptionResnetV1),
+        ("mobilefacenet_foamliu", mobilefacenet_foamliu.MobileFaceNet),
+        ("mobilefacenet_xiaoccer", mobilefacenet_xiaoccer.MobileFaceNet),
+    ],
+)
+def test_parity_official_names_order_and_shapes(
+    shared: Path, name: str, build: Callable[[], nn.Module]
+) -> None:
+    with torch.device("meta"):
+        network = build()
+    assert_official(network, official(shared, name))
 
 
 @pytest.mark.parametrize("depth", ["iresnet50", "iresnet100"])

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from antiforgery import targets
+from antiforgery import encoders, targets
 from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest
 from antiforgery.benchmark.statistics import estimate
@@ -32,8 +32,8 @@ from antiforgery.metrics.attributes import (
     shown_attributes,
 )
 from antiforgery.metrics.identity import identity_similarity
-from antiforgery.metrics.mobilefacenet import ALIGNED_TEMPLATE, load_mobilefacenet
 from antiforgery.photo.canvas import similarity, warp
+from antiforgery.photo.templates import ARCFACE
 from antiforgery.targets.base import Target
 from antiforgery.targets.edits import edited_labels
 from antiforgery.weights import store
@@ -66,8 +66,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
     classifier, card = _classifier()
-    state = store.load_state_dict(plan.data / EMBEDDER, EMBEDDER_SHA256)
-    embed = load_mobilefacenet(state)
+    embed = encoders.load(plan.data / EMBEDDER, EMBEDDER_SHA256).embed
     found = {}
     for name in plan.names:
         say(f"{name}: {len(samples)} faces")
@@ -102,7 +101,7 @@ def _measure(
     already: dict[str, list[float]] = {name: [] for name in SHOWN}
     identity: dict[str, list[float]] = {name: [] for name in SHOWN}
     # From the target's crop to the embedder's: both are known by their templates.
-    matrix = torch.from_numpy(similarity(_pixels(target), ALIGNED_TEMPLATE))
+    matrix = torch.from_numpy(similarity(_pixels(target), ARCFACE))
     for sample in samples:
         image = _aligned(sample, target.card.size)
         before = shown_attributes(classifier, image)[0]

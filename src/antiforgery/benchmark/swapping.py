@@ -22,21 +22,20 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery import targets
+from antiforgery import encoders, targets
 from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
 from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest, group_faces
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.errors import UsageError
 from antiforgery.judge import versions
-from antiforgery.metrics.mobilefacenet import ALIGNED_TEMPLATE, load_mobilefacenet
 from antiforgery.photo.canvas import similarity, warp
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Pixels
+from antiforgery.photo.templates import ARCFACE
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Point, Role, TargetCard
 from antiforgery.targets.partner import Partner
-from antiforgery.weights import store
 
 NAME = "swapping"
 VERSION = 1
@@ -102,8 +101,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
     began = time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
-    state = store.load_state_dict(plan.data / EMBEDDER, EMBEDDER_SHA256)
-    judge = Judge(load_mobilefacenet(state))
+    judge = Judge(encoders.load(plan.data / EMBEDDER, EMBEDDER_SHA256).embed)
     people = people_in(samples, judge)
     found = {}
     for name in plan.names:
@@ -285,7 +283,7 @@ def _eyes(landmarks: NDArray[np.float64]) -> float:
 
 @torch.no_grad()
 def _embedding(face: Partner, judge: Judge) -> Tensor:
-    return judge.embed(face.crop(ALIGNED_TEMPLATE, _ALIGNED_SIDE))
+    return judge.embed(face.crop(ARCFACE, _ALIGNED_SIDE))
 
 
 def _tensor(pixels: Pixels) -> Tensor:

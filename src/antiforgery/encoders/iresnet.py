@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from antiforgery.encoders.base import EncoderArchitecture, EncoderFacts, to_signed
 from antiforgery.photo.templates import ARCFACE
-from antiforgery.weights.network import State, part_of
+from antiforgery.weights.network import State, depth_of, part_of
 
 DEPTHS = {
     "iresnet18": (2, 2, 2, 2),
@@ -88,12 +88,9 @@ def _pick(content: State) -> dict[str, Tensor] | None:
 
 
 def _build(state: State) -> IResNet:
-    layers = [f"layer{index}." for index in range(1, _HALVINGS + 1)]
-    depths = [
-        sum(name.startswith(layer) and name.endswith(".conv1.weight") for name in state)
-        for layer in layers
-    ]
-    widths = [len(state[f"{layer}0.conv1.weight"]) for layer in layers]
+    layers = [f"layer{index}" for index in range(1, _HALVINGS + 1)]
+    depths = [depth_of(state, layer) for layer in layers]
+    widths = [len(state[f"{layer}.0.conv1.weight"]) for layer in layers]
     return IResNet(depths, widths, len(state["features.weight"]))
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from torch import Tensor
-
 from antiforgery.encoders.base import EncoderArchitecture, NetworkEncoder
 from antiforgery.errors import WeightsError
 from antiforgery.weights import store
 from antiforgery.weights.network import State, filled, known_in
-
-_PARALLEL = "module."
 
 
 @cache
@@ -25,8 +21,7 @@ def architectures() -> tuple[EncoderArchitecture, ...]:
 
 def recognise(content: State) -> EncoderArchitecture | None:
     """The architecture whose checkpoint this is, told by the names of its tensors."""
-    plain = _plain(content)
-    return next((each for each in architectures() if each.pick(plain) is not None), None)
+    return next((each for each in architectures() if each.pick(content) is not None), None)
 
 
 def encoder_of(content: State) -> NetworkEncoder:
@@ -36,9 +31,8 @@ def encoder_of(content: State) -> NetworkEncoder:
         WeightsError: It is of no encoder that is known here, or names or shapes are others than
             its architecture has; the first that differ are named.
     """
-    plain = _plain(content)
     for known in architectures():
-        picked = known.pick(plain)
+        picked = known.pick(content)
         if picked is not None:
             network = filled(known.facts.title, known.build, picked)
             return NetworkEncoder(known.facts, network, known.prepare)
@@ -53,13 +47,3 @@ def load(path: Path, sha256: str) -> NetworkEncoder:
         WeightsError: The file is missing, has another hash, or holds no known encoder.
     """
     return encoder_of(store.load_state_dict(path, sha256))
-
-
-def _plain(content: State) -> dict[str, Tensor]:
-    """The same names without what training on several devices puts before each of them."""
-    return {_without_parallel(name): tensor for name, tensor in content.items()}
-
-
-def _without_parallel(name: str) -> str:
-    part, slash, own = name.rpartition("/")
-    return f"{part}{slash}{own.removeprefix(_PARALLEL)}"

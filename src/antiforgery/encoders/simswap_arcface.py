@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from antiforgery.encoders.base import EncoderArchitecture, EncoderFacts, by_imagenet
 from antiforgery.photo.templates import INSIGHTFACE_FRONTAL
-from antiforgery.weights.network import State, part_of
+from antiforgery.weights.network import State, depth_of, part_of
 
 SIZE = 112
 _FINAL_SIDE = 7
@@ -127,16 +127,13 @@ def _pick(content: State) -> dict[str, Tensor] | None:
 
 def shape_of(state: State) -> Shape:
     """Depths and widths of the network that these are weights of. Raises ``KeyError``."""
-    layers = [f"layer{index}." for index in range(1, 5)]
+    layers = [f"layer{index}" for index in range(1, 5)]
     squeezes = "layer1.0.se.fc.0.weight" in state
     return Shape(
-        depths=[
-            sum(name.startswith(layer) and name.endswith(".conv1.weight") for name in state)
-            for layer in layers
-        ],
-        widths=[len(state[f"{layer}0.conv2.weight"]) for layer in layers],
+        depths=[depth_of(state, layer) for layer in layers],
+        widths=[len(state[f"{layer}.0.conv2.weight"]) for layer in layers],
         dimensions=len(state["bn3.weight"]),
-        squeezed=[len(state[f"{each}0.se.fc.0.weight"]) for each in layers] if squeezes else (),
+        squeezed=[len(state[f"{each}.0.se.fc.0.weight"]) for each in layers] if squeezes else (),
     )
 
 
