@@ -47,6 +47,10 @@ def shared() -> Path:
     return folder
 
 
+LANDMARKS = (60.4, 67.2, 99.6, 67.2, 80.0, 91.0, 63.0, 108.0, 97.0, 108.0)
+"""Of an upright face in a picture of 160 pixels: x and y of eyes, nose and mouth corners."""
+
+
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
     """What trainings learn from: twelve pictures in four groups, each of one colour."""
@@ -58,10 +62,11 @@ def faces(tmp_path: Path) -> Path:
             zipfile.ZipFile(folder / f"{split}.zip", "w") as archive,
         ):
             writer = csv.writer(table)
-            writer.writerow(["file", "identity", *ATTRIBUTES])
+            landmarks = [f"lm{index}{axis}" for index in range(5) for axis in "xy"]
+            writer.writerow(["file", "identity", *ATTRIBUTES, *landmarks])
             for index in range(12):
                 labels = [int(index % 3 == hair) for hair in range(3)] + [index % 2, 1]
-                writer.writerow([f"{index}.png", index % 4, *labels])
+                writer.writerow([f"{index}.png", index % 4, *labels, *LANDMARKS])
                 pixels = np.full((80, 80, 3), 20 * index, np.uint8)
                 file = io.BytesIO()
                 Image.fromarray(pixels).save(file, format="PNG")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from importlib import resources
 from pathlib import Path
 
 from antiforgery.encoders.base import EncoderArchitecture, NetworkEncoder
 from antiforgery.errors import WeightsError
 from antiforgery.weights import store
 from antiforgery.weights.network import State, filled, known_in
+from antiforgery.weights.reference import WeightsRef
+
+_BUNDLED_CARD = "encoder.json"
 
 
 @cache
@@ -47,3 +52,16 @@ def load(path: Path, sha256: str) -> NetworkEncoder:
         WeightsError: The file is missing, has another hash, or holds no known encoder.
     """
     return encoder_of(store.load_state_dict(path, sha256))
+
+
+def bundled() -> NetworkEncoder:
+    """This project's own small encoder, which comes with the package.
+
+    Raises:
+        WeightsError: Its weights are damaged.
+    """
+    folder = resources.files("antiforgery.weights") / "bundled"
+    card = json.loads((folder / _BUNDLED_CARD).read_text(encoding="utf-8"))
+    reference = WeightsRef(**card["weights"])
+    state = store.load_state_dict(store.locate(reference), reference.sha256)
+    return encoder_of(state).with_match(card["dev"]["threshold"])
