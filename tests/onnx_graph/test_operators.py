@@ -285,6 +285,10 @@ CASES = [
     ),
     Case("GridSample", (MAP, x(2, 3, 4, 2)), (), {"mode": "nearest"}),
     Case("GridSample", (MAP, x(2, 3, 4, 2)), (), {"mode": "bilinear"}, opset=16),
+    *(
+        Case("AffineGrid", (x(2, 2, 3),), (ints(2, 3, 4, 5),), {"align_corners": corner})
+        for corner in (0, 1)
+    ),
     Case("ConstantOfShape", (), (ints(2, 3),), has_gradient=False),
     Case("Range", (), tuple(torch.tensor(each) for each in (2, 11, 3)), has_gradient=False),
 ]

@@ -12,7 +12,9 @@ from torch import Tensor
 from antiforgery.errors import WeightsError
 from antiforgery.onnx_graph.batching import settle_batching
 from antiforgery.onnx_graph.graph import FAILURES, Graph
-from antiforgery.onnx_graph.reading import Port, read
+from antiforgery.onnx_graph.reading import Contents, read
+from antiforgery.weights import store
+from antiforgery.weights.reference import WeightsRef, sha256_of
 
 TOLERANCE = 1e-4
 """Largest difference from onnxruntime, relative to an output's largest value or to one."""
@@ -26,37 +28,60 @@ def load(
     samples: Mapping[str, Tensor] | None = None,
     outputs: Sequence[str] | None = None,
 ) -> Graph:
-    """The graph of an ONNX file, on the CPU, found to compute what onnxruntime computes.
+    """The graph of an ONNX file: :func:`read` and :func:`checked` in one. Raises what they do."""
+    return checked(read(path), samples, outputs)
+
+
+def checked(
+    contents: Contents,
+    samples: Mapping[str, Tensor] | None = None,
+    outputs: Sequence[str] | None = None,
+) -> Graph:
+    """The graph of a file, on the CPU, found to compute what onnxruntime computes.
 
     ``samples`` are the inputs of that comparison, two rows each; without them they are random
     numbers in [0, 1) of the shapes that the file declares. ``outputs`` are those to compute.
 
     Raises:
-        MissingExtraError: The extra ``onnx`` is not installed.
-        WeightsError: The file is no ONNX file, an operator in it is not supported, it fails, or
-            its results are not those of onnxruntime.
+        WeightsError: An operator is not supported, the file fails, or its results are not those
+            of onnxruntime.
     """
-    contents = read(path)
-    with _told_of(path):
+    with _told_of(contents.path):
         graph = Graph(contents, outputs)
     tolerance = HALF_TOLERANCE if contents.is_half else TOLERANCE
-    rows = sample_inputs(path, contents.inputs) if samples is None else dict(samples)
+    rows = sample_inputs(contents) if samples is None else dict(samples)
     _require_agreement(graph, {name: value[:1] for name, value in rows.items()}, tolerance)
     settle_batching(graph, rows, tolerance)
     return graph.eval().requires_grad_(False)
 
 
-def sample_inputs(path: Path, ports: Sequence[Port]) -> dict[str, Tensor]:
+def located(ref: WeightsRef) -> Path:
+    """The file that a card names, after checking its hash.
+
+    Raises:
+        WeightsError: It is not here and cannot be fetched, or is damaged.
+    """
+    path = store.locate(ref)
+    found = sha256_of(path)
+    if found != ref.sha256:
+        raise WeightsError(
+            f"{path} is damaged or not the file that is wanted: its sha256 is {found} instead of "
+            f"{ref.sha256}; {store.remedy(path)}"
+        )
+    return path
+
+
+def sample_inputs(contents: Contents) -> dict[str, Tensor]:
     """Two rows of random numbers in [0, 1) for each input.
 
     Raises ``WeightsError`` where a side other than the batch is left open.
     """
     generator = torch.Generator().manual_seed(_SEED)
     rows = {}
-    for port in ports:
+    for port in contents.inputs:
         if None in port.shape[1:]:
             raise WeightsError(
-                f"{path} leaves the size of its input {port} open: a card has to name it"
+                f"{contents.path} leaves the size of its input {port} open: a card has to name it"
             )
         sides = [side or 1 for side in port.shape[1:]]
         rows[port.name] = torch.rand(2, *sides, generator=generator)

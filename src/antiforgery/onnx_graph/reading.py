@@ -57,6 +57,10 @@ class Contents:
     is_half: bool
     """Whether the file computes in half precision, so that onnxruntime rounds where we do not."""
 
+    def __str__(self) -> str:
+        taken, given = (", ".join(map(str, ports)) for ports in (self.inputs, self.outputs))
+        return f"takes {taken} and gives {given}"
+
 
 def require_extra() -> None:
     """Raises ``MissingExtraError`` where the packages for ONNX files are not installed."""

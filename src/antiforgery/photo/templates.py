@@ -28,5 +28,7 @@ def template_of(points: Sequence[Point], left: float, top: float, side: float) -
 
 ARCFACE = template_of(_ARCFACE, 0, 0, 112)
 """The 112-pixel alignment of ArcFace and most face recognisers after it (InsightFace)."""
+ARCFACE_128 = template_of(_ARCFACE, -8, 0, 128)
+"""The same, a little wider: InsightFace's alignment for crops whose side is a multiple of 128."""
 INSIGHTFACE_FRONTAL = template_of(_FRONTAL, 0, 0, 112)
 """The frontal one of the five older alignments between which InsightFace and SimSwap choose."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 from antiforgery.errors import UsageError
+from antiforgery.targets.onnx_card import OnnxCard
 from antiforgery.weights.reference import WeightsRef
 
 __all__ = ["Point", "Role", "TargetCard", "WeightsRef", "parse_card"]
@@ -40,6 +41,8 @@ class TargetCard:
     weights: WeightsRef | None = None
     attributes: tuple[str, ...] = ()
     """What the weights edit, in the order of their condition, where the file does not tell."""
+    onnx: OnnxCard | None = None
+    """What the weights take and give, where they are an ONNX file."""
     judge_only: bool = False
     """Trained with another seed to test transfer; never optimised against by default."""
     notes: str = ""

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from antiforgery.photo.templates import ARCFACE, INSIGHTFACE_FRONTAL, Template, template_of
+from antiforgery.photo.templates import (
+    ARCFACE,
+    ARCFACE_128,
+    INSIGHTFACE_FRONTAL,
+    Template,
+    template_of,
+)
 
 __all__ = [
     "ARCFACE",
+    "ARCFACE_128",
     "CELEBA_170",
     "CELEBA_178",
     "CELEBA_HQ",
+    "DEEPFACELAB_WHOLE",
     "FFHQ",
+    "HIFIFACE",
     "INSIGHTFACE_FRONTAL",
     "Template",
 ]
@@ -40,3 +49,19 @@ FFHQ = template_of(
     512,
 )
 """The mean face of FFHQ's aligned pictures."""
+DEEPFACELAB_WHOLE: Template = (
+    (0.3534, 0.3929),
+    (0.628, 0.3929),
+    (0.4866, 0.5402),
+    (0.3884, 0.6875),
+    (0.5982, 0.6875),
+)
+"""DeepFaceLab's whole face, as five points; its own alignment uses 68."""
+HIFIFACE: Template = (
+    (0.3656, 0.4673),
+    (0.6331, 0.4659),
+    (0.5002, 0.6194),
+    (0.3903, 0.776),
+    (0.6118, 0.7748),
+)
+"""What the ONNX file of HifiFace expects that FaceFusion offers."""

@@ -27,3 +27,8 @@ def sha256_of(path: Path) -> str:
     """The digest of a file, in the form that :class:`WeightsRef` holds."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reference_to(path: Path, licence: str) -> WeightsRef:
+    """What identifies the file at ``path``, which is bundled nowhere and has no address."""
+    return WeightsRef(sha256_of(path), path.stat().st_size, licence)

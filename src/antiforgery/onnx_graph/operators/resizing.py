@@ -1,4 +1,4 @@
-"""Resampling: Resize in its modes and coordinate systems, the older Upsample, GridSample."""
+"""Resampling: Resize in its modes and coordinate systems, the older Upsample, grid sampling."""
 
 from __future__ import annotations
 
@@ -59,6 +59,12 @@ def _grid_sample(call: Call, x: Tensor, grid: Tensor) -> Tensor:
         padding_mode=call.get("padding_mode", "zeros"),
         align_corners=bool(call.get("align_corners", 0)),
     )
+
+
+@operator("AffineGrid", settings=(1,))
+def _affine_grid(call: Call, theta: Tensor, size: Tensor) -> Tensor:
+    corners = bool(call.get("align_corners", 0))
+    return F.affine_grid(theta, whole(size) or [], align_corners=corners)
 
 
 def _numbers(values: Tensor | None) -> list[float]:
