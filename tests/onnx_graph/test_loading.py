@@ -313,8 +313,9 @@ def test_a_difference_from_onnxruntime_is_refused_with_its_size(
 
 
 def test_results_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    nodes = [node("Neg", "x", output="n"), node("Log", "n")]
-    assert "differ by nan" in refused(save(tmp_path / "net.onnx", nodes, ("N", 3)))
+    nodes = [node("Neg", "x", output="n"), node("Relu", "x"), node("Log", "n", output="z")]
+    path = save(tmp_path / "net.onnx", nodes, ("N", 3), outputs=("y", "z"))
+    assert "differ by nan" in refused(path)
 
 
 def test_what_onnxruntime_does_not_run_is_refused(tmp_path: Path) -> None:

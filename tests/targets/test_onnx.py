@@ -23,7 +23,7 @@ from antiforgery.targets import conformance
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role, TargetCard, parse_card
 from antiforgery.targets.onnx import load, recropped
-from antiforgery.targets.onnx_recognition import Proposal, recognise
+from antiforgery.targets.onnx_recognition import SYSTEMS, Proposal, recognise
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.simswap import SimSwapGenerator
 from antiforgery.targets.templates import ARCFACE, ARCFACE_128, FFHQ, Template
@@ -735,3 +735,23 @@ def test_a_crop_out_of_a_crop_is_the_crop_of_the_photo() -> None:
     inner = (..., slice(1, -1), slice(1, -1))
     torch.testing.assert_close(ours[inner], wanted[inner], rtol=0, atol=0.02)
     assert recropped(torch.ones(1, 3, 32, 32), ARCFACE, ARCFACE_128, 32)[0, 0, 16, 0] == 0
+
+
+def test_the_card_in_the_documentation_is_a_card() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "targets" / "onnx.md").read_text()
+    text = page.partition("```toml\n")[2].partition("```")[0]
+
+    card = parse_card(text, "the documentation's")
+
+    assert card.onnx is not None
+    assert card.onnx.masks == ("mask",)
+    assert card.onnx.numbers == {"strength": 1.0}
+    assert card.onnx.identity is not None
+    assert card.onnx.identity.encoder.template == ARCFACE
+    assert card.template == ARCFACE_128
+
+
+def test_the_systems_in_the_documentation_are_those_that_are_known() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "targets" / "onnx.md").read_text()
+    named = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert named == list(SYSTEMS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,24 +14,32 @@ _SHAPE_OF_RESHAPE = 1
 _SIZES_OF_RESIZE = 3
 
 
-def settle_batching(graph: Graph, samples: Mapping[str, Tensor], tolerance: float) -> None:
+@dataclass(frozen=True)
+class Pass:
+    """What a graph gave for one image: its outputs, and the shapes of all values."""
+
+    outputs: Mapping[str, Tensor]
+    shapes: Mapping[str, torch.Size]
+
+
+def settle_batching(
+    graph: Graph, samples: Mapping[str, Tensor], first: Pass, tolerance: float
+) -> None:
     """Find out whether two images at once give what each gives alone, and note it in the graph.
 
     Shapes that the exporter wrote down for one image are first made to follow the batch. Where the
     two still differ, the graph goes on image by image.
 
-    Shape: each sample has two rows.
+    Shape: each sample has two rows; ``first`` is what the graph gave for the first of them.
     """
-    rows = [{name: value[row : row + 1] for name, value in samples.items()} for row in (0, 1)]
     with torch.no_grad():
-        alone = [graph.at_once(row) for row in rows]
+        second = graph.at_once({name: value[1:] for name, value in samples.items()})
         if all(port.shape[:1] == (1,) for port in graph.inputs):
-            _follow_the_batch(graph, rows[0])
-        graph.is_batched = _agrees(graph, samples, alone, tolerance)
+            _follow_the_batch(graph, first.shapes)
+        graph.is_batched = _agrees(graph, samples, (first.outputs, second), tolerance)
 
 
-def _follow_the_batch(graph: Graph, row: Mapping[str, Tensor]) -> None:
-    shapes = graph.shapes(row)
+def _follow_the_batch(graph: Graph, shapes: Mapping[str, torch.Size]) -> None:
     for number, node in enumerate(graph.nodes):
         position = {"Reshape": _SHAPE_OF_RESHAPE, "Resize": _SIZES_OF_RESIZE}.get(node.operator)
         if position is None or len(node.inputs) <= position:
@@ -54,7 +63,7 @@ def _starts_with_one_image(sides: Tensor, shape: torch.Size | None) -> bool:
 def _agrees(
     graph: Graph,
     samples: Mapping[str, Tensor],
-    alone: list[dict[str, Tensor]],
+    alone: Sequence[Mapping[str, Tensor]],
     tolerance: float,
 ) -> bool:
     try:

@@ -62,21 +62,22 @@ class Graph(nn.Module):
 
     def at_once(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The wanted outputs, in one pass, whether or not the graph is meant for a batch."""
+        return self.traced(feeds)[0]
+
+    def traced(
+        self, feeds: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, torch.Size]]:
+        """The same, and the shape of every value on the way."""
         values = dict(feeds)
+        shapes = {name: value.shape for name, value in feeds.items()}
         like = _example(feeds)
         for node, spent in zip(self.nodes, self._spent, strict=True):
-            values.update(self._step(node, values, like))
+            made = dict(self._step(node, values, like))
+            values.update(made)
+            shapes.update((name, value.shape) for name, value in made.items())
             for name in spent:
                 values.pop(name, None)
-        return {name: self._argument(name, values, False) for name in self.outputs}
-
-    def shapes(self, feeds: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-        """The shape of every value in the graph for these inputs."""
-        values = dict(feeds)
-        like = _example(feeds)
-        for node in self.nodes:
-            values.update(self._step(node, values, like))
-        return {name: value.shape for name, value in values.items()}
+        return {name: self._argument(name, values, False) for name in self.outputs}, shapes
 
     def constant(self, name: str) -> Tensor | None:
         """A value that depends on no input, where ``name`` is one."""
