@@ -2,6 +2,7 @@
 
 from antiforgery.targets.registry import (
     Reference,
+    added,
     card,
     load,
     names,
@@ -14,6 +15,7 @@ from antiforgery.targets.registry import (
 
 __all__ = [
     "Reference",
+    "added",
     "card",
     "load",
     "names",

@@ -5,7 +5,7 @@ A target's module names its :class:`Architecture` ``ARCHITECTURE``; :func:`archi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -37,6 +37,9 @@ class Architecture:
     returns the tensors that forge, under the names that ``build``'s network gives them; None where
     the file is another system's. ``build`` returns the network with the widths and depths that
     these tensors have, its weights not yet set; ``size`` the side of the crop it was made for.
+
+    Some authors saved their networks as whole objects: ``modules`` are the Python modules of their
+    classes. ``attributes`` names what the weights edit, by the plain values that lay beside them.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Architecture:
     build: Callable[[State], nn.Module]
     size: Callable[[State], int]
     deterministic: bool = True
+    modules: tuple[str, ...] = ()
+    attributes: Callable[[Mapping[str, object]], tuple[str, ...]] = lambda _: ()
 
 
 @cache

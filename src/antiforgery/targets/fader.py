@@ -233,6 +233,13 @@ def _instance_norm(channels: int) -> nn.Module:
     return nn.InstanceNorm2d(channels, affine=True)
 
 
+def _attributes(values: Mapping[str, object]) -> tuple[str, ...]:
+    """The names in the list of names and numbers of values that the authors' objects carry."""
+    listed = values.get("attr")
+    pairs = listed if isinstance(listed, list) else []
+    return tuple(str(pair[0]) for pair in pairs if isinstance(pair, tuple | list) and pair)
+
+
 ARCHITECTURE = Architecture(
     name="fader",
     title="a Fader Network",
@@ -244,6 +251,8 @@ ARCHITECTURE = Architecture(
     pick=_pick,
     build=_build,
     size=lambda _: 256,
+    modules=("src.model",),
+    attributes=_attributes,
 )
 
 

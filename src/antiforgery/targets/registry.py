@@ -1,4 +1,4 @@
-"""Finds targets by name: cards of this package, and plug-ins of others.
+"""Finds targets by name: cards of this package, a person's own, and plug-ins of others.
 
 A plug-in is an entry point in the group ``antiforgery.targets`` whose name is the target's and
 whose value is a callable without arguments that returns a
@@ -16,6 +16,7 @@ from importlib import import_module, metadata, resources
 from typing import TYPE_CHECKING, cast
 
 from antiforgery.errors import AntiForgeryError, UsageError
+from antiforgery.targets import own
 from antiforgery.targets.card import Role, TargetCard, parse_card
 
 if TYPE_CHECKING:
@@ -35,12 +36,26 @@ class Reference:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all targets, of this package and of plug-ins, sorted.
+    """The names of all targets, of this package, a person's own and of plug-ins, sorted.
 
     Raises:
         UsageError: Two of them have the same name.
     """
-    return tuple(sorted([*_bundled(), *_plug_ins()]))
+    return tuple(sorted([*_cards(), *_plug_ins()]))
+
+
+def added() -> tuple[str, ...]:
+    """The names of a person's own targets, sorted."""
+    return tuple(sorted(own.cards()))
+
+
+def require_free(name: str) -> None:
+    """Raise ``UsageError`` where a target of this package or of a plug-in has that name."""
+    rival = "this package" if name in _bundled() else None
+    if name in _plug_ins():
+        rival = _package_of(_plug_ins()[name])
+    if rival is not None:
+        raise UsageError(f"'{name}' is a target of {rival}: give another --name")
 
 
 def plug_ins() -> dict[str, str]:
@@ -55,7 +70,7 @@ def card(name: str) -> TargetCard:
         UsageError: There is no such target, its card is wrong, or the plug-in fails.
     """
     _require_known(name)
-    known = _bundled().get(name)
+    known = _cards().get(name)
     return known if known is not None else load(name).card
 
 
@@ -70,10 +85,20 @@ def load(name: str) -> Target:
         WeightsError: Its weights are missing or damaged.
     """
     _require_known(name)
-    known = _bundled().get(name)
+    known = _cards().get(name)
     if known is not None:
-        return _checked(_loader(known)(known), name)
+        return load_card(known)
     return _load_plug_in(_plug_ins()[name])
+
+
+def load_card(card: TargetCard) -> Target:
+    """The target that a card describes, registered or not, on the CPU.
+
+    Raises:
+        UsageError: It cannot be made.
+        WeightsError: Its weights are missing or damaged.
+    """
+    return _checked(_loader(card)(card), card.name)
 
 
 def resolve(target: Target | str) -> Target:
@@ -136,6 +161,18 @@ def _bundled() -> dict[str, TargetCard]:
             raise UsageError(f"the card {file.name} is wrong: it names the target {parsed.name}")
         cards[parsed.name] = parsed
     return cards
+
+
+def _cards() -> dict[str, TargetCard]:
+    """Those of this package and a person's own, which are read anew each time: more may come."""
+    mine = own.cards()
+    for name in mine:
+        if name in _bundled() or name in _plug_ins():
+            raise UsageError(
+                f"two targets are named '{name}', one of which you added: "
+                f"take yours out with `antiforgery targets remove {name}` and add it as another"
+            )
+    return {**_bundled(), **mine}
 
 
 @cache

@@ -219,6 +219,7 @@ ARCHITECTURE = Architecture(
     pick=_pick,
     build=_build,
     size=lambda _: 224,
+    modules=("models.arcface_models",),  # its ArcFace is published as a whole object
 )
 
 

@@ -1,7 +1,8 @@
 """Finds weights where they are and fetches them where they are not; every byte is checked.
 
 The folder of the package comes first, then the cache (``ANTIFORGERY_HOME``, else the system's cache
-folder), then the address that the reference names. A cached file carries its sha256 in its name.
+folder), then what a person added (``ANTIFORGERY_HOME``, else the system's folder of users' data),
+then the address that the reference names. A cached file carries its sha256 in its name.
 """
 
 from __future__ import annotations
@@ -34,6 +35,16 @@ def home() -> Path:
     return platformdirs.user_cache_path("antiforgery", appauthor=False)
 
 
+def own_home() -> Path:
+    """The folder of what a person added and no server can bring again; it may not exist yet."""
+    named = os.environ.get("ANTIFORGERY_HOME")
+    if named:
+        return Path(named).expanduser()
+    import platformdirs
+
+    return platformdirs.user_data_path("antiforgery", appauthor=False)
+
+
 def offline() -> bool:
     """Whether ``ANTIFORGERY_OFFLINE`` forbids downloads."""
     return os.environ.get("ANTIFORGERY_OFFLINE", "0") not in {"", "0"}
@@ -41,7 +52,7 @@ def offline() -> bool:
 
 def find(ref: WeightsRef) -> Path | None:
     """The file if it is on this machine, without looking inside it and without a download."""
-    candidates = [cached_path(ref)]
+    candidates = [cached_path(ref), own_path(ref)]
     if ref.file is not None:
         candidates.insert(0, _bundled_path(ref.file))
     return next((path for path in candidates if path.is_file()), None)
@@ -130,13 +141,29 @@ def remedy(damaged: Path) -> str:
     """What to do about a file of weights that is not what it should be."""
     if damaged.parent == _bundled_folder():
         return "it came with the package: install antiforgery again"
+    if damaged.parent == own_folder():
+        return "remove the target and add it again"
     return "delete it and run again"
 
 
 def cached_path(ref: WeightsRef) -> Path:
     """Where the cache keeps, or would keep, these weights."""
+    return home() / "weights" / _name(ref)
+
+
+def own_path(ref: WeightsRef) -> Path:
+    """Where these weights lie if a person added them."""
+    return own_folder() / _name(ref)
+
+
+def own_folder() -> Path:
+    """The folder of weights that a person added."""
+    return own_home() / "models"
+
+
+def _name(ref: WeightsRef) -> str:
     origin = urlsplit(ref.url).path if ref.url is not None else ref.file or ""
-    return home() / "weights" / f"{ref.sha256}{PurePosixPath(origin).suffix}"
+    return f"{ref.sha256}{PurePosixPath(origin).suffix}"
 
 
 def _bundled_folder() -> Path:

@@ -1,0 +1,212 @@
+"""Reads checkpoints of other people's code, of any layout, and never runs what they hold.
+
+Safetensors and ``torch.save`` files with plain tensors are read as such. Some authors saved whole
+module objects; of these, only the tensors are taken: an unpickler that knows tensors, containers
+and, for classes of networks, an inert skeleton, and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from antiforgery.errors import WeightsError
+
+_PARALLEL = "module."
+"""What training on several devices puts before every name."""
+_INERT = (
+    "torch.nn.modules",
+    "torch.nn.parallel",
+    # What every module of PyTorch 0.3 and before refers to.
+    "torch.nn.backends.thnn",
+    "torch.optim",
+    "argparse",
+    "numpy",
+    "_codecs",
+)
+"""Packages whose classes lie in checkpoints beside the weights; they become skeletons."""
+_KNOWN: Mapping[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch", "Size"): torch.Size,
+    ("torch", "device"): torch.device,
+    ("torch.nn.parameter", "Parameter"): torch.nn.Parameter,
+    ("builtins", "set"): set,
+    ("__builtin__", "set"): set,
+    **{
+        ("torch._utils", function.__name__): function
+        for function in (
+            torch._utils._rebuild_tensor,
+            torch._utils._rebuild_tensor_v2,
+            torch._utils._rebuild_parameter,
+        )
+    },
+}
+_STORAGES = ("torch", "torch.cuda", "torch.storage")
+_ADVICE = "load it where you trust it, save the network's state_dict() alone, and give that file"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What lay in a file: tensors by name, nested dictionaries joined by ``/``; plain values."""
+
+    tensors: dict[str, Tensor]
+    values: dict[str, object]
+    """Numbers, words, and lists of these that lay beside the tensors, at the top."""
+
+
+def read_checkpoint(path: Path, modules: Sequence[str] = ()) -> Checkpoint:
+    """Read a checkpoint of any layout.
+
+    ``modules`` are the Python modules whose classes may be of networks that were saved whole.
+
+    Raises:
+        WeightsError: It cannot be read, is no checkpoint, or asks for more than tensors.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
+    content = _content(data, path, tuple(modules))
+    try:
+        tensors = dict(_flattened(content, ""))
+    except RecursionError as error:
+        raise WeightsError(f"{path} is no checkpoint: what it holds contains itself.") from error
+    if not tensors:
+        raise WeightsError(f"{path} holds no named tensors.")
+    top = content.__dict__ if isinstance(content, Skeleton) else content
+    values = {str(name): value for name, value in top.items() if _is_plain(value)}
+    return Checkpoint(tensors, values)
+
+
+class Skeleton:
+    """What an object of a class that is not imported becomes: its attributes and nothing else."""
+
+    dump_patches = False
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Whatever it is called with is forgotten."""
+
+    def __setstate__(self, state: object) -> None:
+        """Keep attributes; forget what else an object may be made of."""
+        if isinstance(state, dict):
+            self.__dict__.update(state)
+
+    def __setitem__(self, name: object, value: object) -> None:
+        """Forget items, as of dictionaries of a class of their own."""
+
+
+class Refused(pickle.UnpicklingError):
+    """A pickle asks for something that no checkpoint needs."""
+
+
+class TensorUnpickler(pickle.Unpickler):
+    """Knows tensors, containers and skeletons."""
+
+    inert: tuple[str, ...] = _INERT
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What ``module.name`` means here; nothing is imported."""
+        known = _KNOWN.get((module, name))
+        if known is not None:
+            return known
+        if module in _STORAGES and name.endswith("Storage") and hasattr(torch, name):
+            return getattr(torch, name)
+        if any(module == each or module.startswith(f"{each}.") for each in self.inert):
+            return type(name.rpartition(".")[2], (Skeleton,), {"__module__": module})
+        raise Refused(f"{module}.{name}")
+
+
+def _content(data: bytes, path: Path, modules: tuple[str, ...]) -> Any:
+    # A safetensors file is the length of a header in eight bytes, then the header: JSON.
+    if data[8:9] == b"{":
+        try:
+            return safetensors.torch.load(data)
+        except Exception as error:
+            raise WeightsError(f"{path} is a damaged safetensors file.") from error
+    with warnings.catch_warnings():
+        # PyTorch warns of old files, which are what is read here.
+        warnings.simplefilter("ignore")
+        try:
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except Exception:  # noqa: BLE001 - the second attempt says what is wrong
+            content = _whole_modules(data, path, modules)
+    if not isinstance(content, Mapping | Skeleton):
+        raise WeightsError(f"{path} holds no named tensors.")
+    return content
+
+
+def _whole_modules(data: bytes, path: Path, modules: tuple[str, ...]) -> Any:
+    # A TorchScript archive has a record of this name, and torch.load would run it. Its bytes are
+    # looked for, because two readers of zip files need not agree on what an archive holds.
+    if b"constants.pkl" in data:
+        raise WeightsError(f"{path} is a TorchScript program, which is not run here: {_ADVICE}.")
+    unpickler = type("_Unpickler", (TensorUnpickler,), {"inert": (*_INERT, *modules)})
+    # All that torch.load wants of the module that unpickles; it subclasses the one and calls both.
+    restricted = SimpleNamespace(
+        Unpickler=unpickler,
+        load=lambda file, **options: unpickler(file, **options).load(),
+        __name__="restricted",
+    )
+    try:
+        return torch.load(
+            io.BytesIO(data), map_location="cpu", pickle_module=restricted, weights_only=False
+        )
+    except Refused as refusal:
+        raise WeightsError(
+            f"{path} was not read: it asks for {refusal}, which is no part of a network's weights; "
+            f"{_ADVICE}."
+        ) from refusal
+    except Exception as error:
+        raise WeightsError(
+            f"{path} is no checkpoint that can be read: neither safetensors nor a whole file of "
+            f"torch.save."
+        ) from error
+
+
+def _flattened(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of nested dictionaries and skeletons, each name with those above it."""
+    own = dict(_module_tensors(content, "")) if isinstance(content, Skeleton) else content
+    names = [name for name in own if isinstance(name, str)]
+    tensors = [name for name in names if isinstance(own[name], Tensor)]
+    parallel = bool(tensors) and all(name.startswith(_PARALLEL) for name in tensors)
+    for name in names:
+        value = own[name]
+        if isinstance(value, Tensor):
+            plain = name.removeprefix(_PARALLEL) if parallel else name
+            yield f"{prefix}{plain}", value.detach()
+        elif isinstance(value, Mapping | Skeleton):
+            yield from _flattened(value, f"{prefix}{name}/")
+
+
+def _module_tensors(module: Skeleton, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """What ``state_dict()`` of the module would have been."""
+    attributes = module.__dict__
+    for group in ("_parameters", "_buffers"):
+        for name, tensor in _items(attributes, group):
+            if isinstance(tensor, Tensor):
+                yield f"{prefix}{name}", tensor
+    for name, inner in _items(attributes, "_modules"):
+        if isinstance(inner, Skeleton):
+            yield from _module_tensors(inner, f"{prefix}{name}.")
+
+
+def _items(attributes: Mapping[str, object], group: str) -> list[tuple[object, object]]:
+    found = attributes.get(group)
+    return list(found.items()) if isinstance(found, Mapping) else []
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_is_plain(each) for each in value)
+    return isinstance(value, str | int | float | bool)
