@@ -146,19 +146,34 @@ def test_landmarks_are_found_anew_and_a_lost_face_is_told(people: list[Person]) 
     def lower_mouth(pixels: Pixels) -> list[Face]:
         if pixels[32, 32, 0] > 0:
             return []
-        moved = landmarks()
-        moved[3:, 1] += 6
-        return [Face((12.0, 12.0, 52.0, 52.0), moved, 1.0)]
+        return [lowered(6.0)]
 
     judge = Judge(embed=lambda faces: colour(faces) + 1e-3, find=lower_mouth)
+    people[2] = replace(people[2], face=replace(people[2].face, face=lowered(6.0)))
 
     result = swapping.measure(Painter(), people, judge, {})["swapped"]["partners"]
 
     # Two of three receive green, in which the face is found; the third is painted red.
     assert result["face_found"]["mean"] == pytest.approx(2 / 3, abs=1e-4)
-    # Two of five points moved by 6 of 12 pixels between the eyes.
-    assert result["landmarks_moved"]["mean"] == pytest.approx(0.2)
-    assert result["landmarks_of_others"]["mean"] == pytest.approx(0, abs=1e-9)
+    # What is found there has the mouth of the stranger.
+    wanted = swapping.landmark_distance(lowered(6.0), lowered(0.0))
+    assert result["landmarks_moved"]["mean"] == pytest.approx(wanted, abs=1e-5)
+    assert result["landmarks_to_stranger"]["mean"] == pytest.approx(0, abs=1e-9)
+
+
+def lowered(by: float) -> Face:
+    moved = landmarks()
+    moved[3:, 1] += by
+    return Face((12.0, 12.0, 52.0, 52.0), moved, 1.0)
+
+
+def test_a_face_that_only_lies_elsewhere_has_the_same_landmarks() -> None:
+    turn = np.array([[0.8, -0.6], [0.6, 0.8]])
+    turned = replace(lowered(3.0), landmarks=3 * lowered(3.0).landmarks @ turn + (7, -5))
+
+    assert swapping.landmark_distance(turned, lowered(3.0)) == pytest.approx(0, abs=1e-9)
+    near, far = (swapping.landmark_distance(turned, lowered(by)) for by in (4.0, 6.0))
+    assert 0 < near < far
 
 
 def test_the_forged_crop_lies_where_it_was_cut() -> None:

@@ -84,12 +84,14 @@ class Swap:
     """``forged`` is the crop ``(1, 3, S, S)`` that ``receiver``'s picture gets in place of its own.
 
     ``kind`` is whom the identity is of: a condition's name, or ``partners`` where each photo met
-    another; ``source`` ``(1, D)`` its embedding.
+    another; ``source`` ``(1, D)`` its embedding. ``stranger`` is the other one of the pair, with
+    whose pose and expression the forgery should have nothing to do.
     """
 
     kind: str
     forged: Tensor
     receiver: Person
+    stranger: Person
     source: Tensor
 
 
@@ -177,11 +179,15 @@ def composite(receiver: Partner, template: Sequence[Point], forged: Tensor) -> T
     return drawn + (1 - covered) * picture
 
 
-def landmark_distance(
-    found: NDArray[np.float64], wanted: NDArray[np.float64], eyes: float
-) -> float:
-    """The mean distance of five landmarks ``(5, 2)``, in distances between the eyes."""
-    return float(np.linalg.norm(found - wanted, axis=1).mean() / eyes)
+def landmark_distance(one: Face, other: Face) -> float:
+    """The mean distance of five landmarks once the faces lie upon each other, in eye distances.
+
+    Eyes, nose and mouth are brought to a common place by shift, turn and scale: what remains is
+    pose, expression and the shape of the face.
+    """
+    first, second = (_aligned(face.landmarks) for face in (one, other))
+    eyes = np.linalg.norm(np.subtract(ARCFACE[1], ARCFACE[0]))
+    return float(np.linalg.norm(first - second, axis=1).mean() / eyes)
 
 
 def pairs(people: Sequence[Person]) -> Iterator[tuple[Person, Person]]:
@@ -212,9 +218,7 @@ def _measure_role(
     rows: dict[str, list[dict[str, float]]] = {}
     for photo, other in pairs(people):
         for swap in _swaps_of(target, role, photo, other, known):
-            row = _judge(swap, target.card.template, judge)
-            row["landmarks_of_others"] = _apart(photo.face, other.face, target.card.template)
-            rows.setdefault(swap.kind, []).append(row)
+            rows.setdefault(swap.kind, []).append(_judge(swap, target.card.template, judge))
     return {kind: _summary(found) for kind, found in rows.items()}
 
 
@@ -232,10 +236,10 @@ def _described(
 ) -> Swap:
     """Whose identity this is, and whose picture."""
     if asked.role == "source":
-        return Swap(_PARTNERS, forged, receiver=other, source=photo.embedding)
+        return Swap(_PARTNERS, forged, other, photo, source=photo.embedding)
     if asked.name in known:
-        return Swap(asked.name, forged, receiver=photo, source=known[asked.name])
-    return Swap(_PARTNERS, forged, receiver=photo, source=other.embedding)
+        return Swap(asked.name, forged, photo, other, source=known[asked.name])
+    return Swap(_PARTNERS, forged, photo, other, source=other.embedding)
 
 
 def _judge(swap: Swap, template: Sequence[Point], judge: Judge) -> dict[str, float]:
@@ -254,8 +258,8 @@ def _judge(swap: Swap, template: Sequence[Point], judge: Judge) -> dict[str, flo
     faces = judge.find(seen.pixels)
     row["face_found"] = float(bool(faces))
     if faces:
-        own = swap.receiver.face.face.landmarks
-        row["landmarks_moved"] = landmark_distance(faces[0].landmarks, own, _eyes(own))
+        row["landmarks_moved"] = landmark_distance(faces[0], swap.receiver.face.face)
+        row["landmarks_to_stranger"] = landmark_distance(faces[0], swap.stranger.face.face)
     return row
 
 
@@ -265,20 +269,10 @@ def replaced(receiver: Partner, picture: Tensor) -> Partner:
     return Partner(receiver.name, np.ascontiguousarray(pixels), receiver.face)
 
 
-def _apart(one: Partner, other: Partner, template: Sequence[Point]) -> float:
-    """How far the landmarks of two aligned faces lie apart: what a swap would score by chance."""
-    first, second = (_aligned(each.face.landmarks, template) for each in (one, other))
-    return landmark_distance(second, first, _eyes(first))
-
-
-def _aligned(landmarks: NDArray[np.float64], template: Sequence[Point]) -> NDArray[np.float64]:
-    matrix = similarity(landmarks, template)
+def _aligned(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+    matrix = similarity(landmarks, ARCFACE)
     aligned: NDArray[np.float64] = landmarks @ matrix[:, :2].T + matrix[:, 2]
     return aligned
-
-
-def _eyes(landmarks: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(landmarks[1] - landmarks[0]))
 
 
 @torch.no_grad()
