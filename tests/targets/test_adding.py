@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import sys
@@ -307,12 +308,33 @@ def test_a_card_of_ones_own_names_loaders_of_this_package_only(home: Path, loade
     assert targets.names() == targets.names()
 
 
+def test_a_card_by_hand_tells_what_a_file_does_not(tmp_path: Path, home: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file(stargan(), path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    size = path.stat().st_size
+    weights = f'{{sha256 = "{digest}", bytes = {size}, licence = "mine"}}'
+    card = mine(home, title='"By hand"', size="16", weights=weights).rename(tmp_path / "card.toml")
+
+    adding.add(adding.recognise(path, adding.Companions(card=card)), "byhand")
+    assert targets.load("byhand").card.title == "By hand"
+    assert kept(home) == {"targets/byhand.toml", f"models/{digest}"}
+
+    with pytest.raises(UsageError, match="does not name"):
+        adding.recognise(saved(tmp_path, stargan()), adding.Companions(card=card))
+    with pytest.raises(UsageError, match="does not name"):
+        adding.recognise(path, adding.Companions(card=card, encoder=card))
+    card.write_text(card.read_text().replace("stargan:load", "stargan:os"))
+    with pytest.raises(UsageError, match="is none of antiforgery"):
+        adding.recognise(path, adding.Companions(card=card))
+
+
 def test_a_card_that_is_wrong_is_named_and_can_be_removed(home: Path) -> None:
     path = mine(home, size='"big"')
     with pytest.raises(UsageError, match=r"mine\.toml is wrong: size"):
         targets.names()
     path.write_bytes(b"\xff")
-    with pytest.raises(UsageError, match="cannot be read: delete it"):
+    with pytest.raises(UsageError, match="cannot be read"):
         targets.names()
     own.remove("mine")
     assert "stargan" in targets.names()

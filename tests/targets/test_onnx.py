@@ -16,10 +16,11 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from antiforgery import targets
 from antiforgery.encoders import onnx as onnx_encoders
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.photo.model import Face
-from antiforgery.targets import conformance
+from antiforgery.targets import adding, conformance, own
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role, TargetCard, parse_card
 from antiforgery.targets.onnx import load, recropped
@@ -755,3 +756,22 @@ def test_the_systems_in_the_documentation_are_those_that_are_known() -> None:
     page = (Path(__file__).parents[2] / "docs" / "targets" / "onnx.md").read_text()
     named = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
     assert named == list(SYSTEMS)
+
+
+def test_a_file_is_added_under_a_name(tmp_path: Path, home: Path) -> None:
+    swap = made(tmp_path, "inswapper")
+    (path, _), (encoder, _) = swap.proposal.files
+    found = adding.recognise(path, adding.Companions(encoder=encoder))
+
+    adding.add(found, "mine")
+
+    assert targets.parse("mine").roles == ("source", "swapped")
+    kept = {file.name for file in (home / "models").iterdir()}
+    assert kept == {ref.sha256 for _, ref in swap.proposal.files}
+    images = conformance.random_faces(found.card)
+    for target in (again := targets.load("mine"), wanted := loaded(swap.proposal)):
+        assert target.card.onnx == found.card.onnx
+    (asked, *_) = again.conditions(images, "swapped")
+    assert torch.equal(again.forge(images, asked), wanted.forge(images, asked))
+    own.remove("mine")
+    assert not list((home / "models").iterdir())

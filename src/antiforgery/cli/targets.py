@@ -93,6 +93,10 @@ def add(
     like: Annotated[
         str | None, typer.Option(metavar="SYSTEM", help="ONNX: the system, if not recognised.")
     ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML that says what nothing else tells: see the docs."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a target that was added before.")
     ] = False,
@@ -106,7 +110,7 @@ def add(
     from antiforgery.targets import adding
 
     names = [each.strip() for each in attributes.split(",")] if attributes else []
-    companions = adding.Companions(encoder, converter, like)
+    companions = adding.Companions(encoder, converter, like, card)
     found = adding.recognise(file, companions, size=size, attributes=names)
     facts = _facts(found.card)
     shown = ("title", "paper", "licence", "commercial_use", "roles", "size", "attributes")

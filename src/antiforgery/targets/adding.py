@@ -20,7 +20,7 @@ from antiforgery.targets.conformance import random_faces
 from antiforgery.targets.own import Recognised
 from antiforgery.weights.checkpoint import Checkpoint, read_checkpoint
 from antiforgery.weights.network import differences
-from antiforgery.weights.reference import WeightsRef
+from antiforgery.weights.reference import WeightsRef, sha256_of
 
 _ONNX = {".onnx", ".dfm"}
 """DeepFaceLive names its ONNX files otherwise."""
@@ -38,12 +38,14 @@ class Companions:
     """What some systems need beside their file.
 
     ``encoder`` is the file of the network that names identities for a swap, ``converter`` one that
-    maps its numbers to another's; ``like`` names the system where an ONNX file does not tell.
+    maps its numbers to another's; ``like`` names the system where an ONNX file does not tell;
+    ``card`` is a TOML file that says what nothing else tells.
     """
 
     encoder: Path | None = None
     converter: Path | None = None
     like: str | None = None
+    card: Path | None = None
 
 
 def recognise(
@@ -63,7 +65,12 @@ def recognise(
         WeightsError: It cannot be read, is damaged, or lacks a part.
     """
     given = companions or Companions()
-    found = _of_onnx(path, given) if path.suffix.lower() in _ONNX else _of_torch(path, given)
+    if given.card is not None:
+        found = _of_card(given.card, [path, given.encoder, given.converter])
+    elif path.suffix.lower() in _ONNX:
+        found = _of_onnx(path, given)
+    else:
+        found = _of_torch(path, given)
     card = replace(
         found.card,
         size=found.card.size if size is None else size,
@@ -91,6 +98,28 @@ def add(found: Recognised, name: str, *, overwrite: bool = False) -> TargetCard:
         own.drop_files(card)
         raise
     return card
+
+
+def _of_card(card_path: Path, paths: Sequence[Path | None]) -> Recognised:
+    """What a card that somebody wrote says of these files; it knows them by their sha256."""
+    card = own.read_card(card_path)
+    given = [path for path in paths if path is not None]
+    by_digest = {_digest(path): path for path in given}
+    wanted = {ref.sha256: ref for ref in own.references(card)}
+    for digest, path in by_digest.items():
+        if digest not in wanted:
+            raise UsageError(f"the card {card_path} does not name {path}, whose sha256 is {digest}")
+    for digest in wanted:
+        if digest not in by_digest:
+            raise UsageError(f"the card {card_path} names a file with sha256 {digest}: give it too")
+    return Recognised(card, tuple((by_digest[digest], ref) for digest, ref in wanted.items()))
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _of_onnx(path: Path, companions: Companions) -> Recognised:

@@ -79,10 +79,10 @@ def keep_files(found: Recognised) -> None:
 def drop_files(card: TargetCard) -> None:
     """Delete a card's files of weights, but those that a card which is kept names too."""
     try:
-        kept = {ref for other in cards().values() for ref in _references(other)}
+        kept = {ref for other in cards().values() for ref in references(other)}
     except UsageError:
         return  # Which files a card that cannot be read names is not known.
-    for ref in _references(card) - kept:
+    for ref in references(card) - kept:
         store.own_path(ref).unlink(missing_ok=True)
 
 
@@ -123,6 +123,11 @@ def remove(name: str) -> None:
         raise WeightsError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
+def references(card: TargetCard) -> set[WeightsRef]:
+    """Every file that a card names, at any depth."""
+    return set(_found_in(card))
+
+
 def card_text(card: TargetCard) -> str:
     """The card as TOML, which :func:`~antiforgery.targets.card.parse_card` reads back."""
     return "".join(f"{key} = {_toml(value)}\n" for key, value in _stated(asdict(card)))
@@ -147,11 +152,6 @@ def _quoted(value: object) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _references(card: TargetCard) -> set[WeightsRef]:
-    """Every file that a card names, at any depth."""
-    return set(_found_in(card))
-
-
 def _found_in(value: object) -> Iterator[WeightsRef]:
     if isinstance(value, WeightsRef):
         yield value
@@ -167,18 +167,28 @@ def _content(path: Path) -> bytes:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _read(path: Path) -> TargetCard:
+def read_card(path: Path) -> TargetCard:
+    """A card that a person wrote.
+
+    Raises:
+        UsageError: It cannot be read, is wrong, or names a loader that is none of this package's.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the card {path} cannot be read: delete it") from error
+        raise UsageError(f"the card {path} cannot be read") from error
     card = parse_card(text, str(path))
-    if path.name != f"{card.name}.toml":
-        raise UsageError(f"the card {path} is wrong: it names the target {card.name}")
     if not _LOADER.fullmatch(card.loader):
         raise UsageError(
             f"the card {path} is wrong: its loader '{card.loader}' is none of antiforgery.targets"
         )
+    return card
+
+
+def _read(path: Path) -> TargetCard:
+    card = read_card(path)
+    if path.name != f"{card.name}.toml":
+        raise UsageError(f"the card {path} is wrong: it names the target {card.name}")
     return card
 
 
