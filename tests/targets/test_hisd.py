@@ -14,6 +14,7 @@ from torch import Tensor
 
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.photo.model import Face
+from antiforgery.targets import conformance
 from antiforgery.targets.architecture import network_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
@@ -265,3 +266,15 @@ def test_a_size_that_it_cannot_take_is_refused(small: HiSD, faces: Tensor) -> No
     for height in (30, 4):
         with pytest.raises(UsageError, match="multiples of 4, 8 or more"):
             small.forge(torch.rand(2, 3, height, 32), asked)
+
+
+def test_it_does_what_any_target_must(small: HiSD) -> None:
+    assert [each for found in conformance.examine(small).values() for each in found] == []
+
+
+def test_the_crop_is_that_of_celeba_hq() -> None:
+    """Four times as wide as the eyes are apart, a tenth below them towards the mouth."""
+    points = torch.tensor(ARCHITECTURE.template)
+    eyes, mouth = points[:2].mean(dim=0), points[3:].mean(dim=0)
+    assert (points[1] - points[0]).norm() == pytest.approx(0.25, abs=1e-3)
+    assert (eyes + 0.1 * (mouth - eyes)).tolist() == pytest.approx([0.5, 0.5], abs=1e-3)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.photo.model import Face
+from antiforgery.targets import conformance
 from antiforgery.targets.architecture import network_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
@@ -252,3 +253,8 @@ def test_a_size_that_it_cannot_take_is_refused(network: StarGANv2Network) -> Non
     for height in (31, 2):
         with pytest.raises(UsageError, match="multiples of 2, 4 or more"):
             made.forge(torch.rand(1, 3, height, 32), Condition("", "edited", torch.zeros(1, 5)))
+
+
+def test_it_does_what_any_target_must(network: StarGANv2Network) -> None:
+    found = conformance.examine(target(network))
+    assert [each for findings in found.values() for each in findings] == []
