@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiforgery import encoders
@@ -132,6 +134,40 @@ def test_a_file_is_read_after_its_hash_was_checked(tmp_path: Path) -> None:
     assert torch.equal(encoders.load(file, sha256).embed(images), expected)
     with pytest.raises(WeightsError, match="sha256"):
         encoders.load(file, "0" * 64)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "parallel"])
+def test_simswaps_whole_pickled_network_is_read_without_its_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: bool
+) -> None:
+    network = SimSwapArcFace(Shape((1, 1, 1, 1), (4, 4, 8, 8), 4, (2, 2, 2, 2))).eval()
+    home = ModuleType("models.arcface_models")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "models", ModuleType("models"))
+        patch.setitem(sys.modules, "models.arcface_models", home)
+        classes = {type(each) for each in network.modules()}
+        for each in [each for each in classes if each.__module__.startswith("antiforgery")]:
+            patch.setattr(each, "__module__", home.__name__)
+            setattr(home, each.__qualname__, each)
+        file = tmp_path / "arcface_checkpoint.tar"
+        torch.save({"model": nn.DataParallel(network)} if wrapped else network, file)
+
+    encoder = encoders.read(file)
+
+    assert encoder.facts.name == "simswap_arcface"
+    images = torch.rand(1, 3, 112, 112)
+    expected = encoders.encoder_of(network.state_dict()).embed(images)
+    assert torch.equal(encoder.embed(images), expected)
+
+
+def test_half_precision_is_widened_when_read(tmp_path: Path) -> None:
+    file = tmp_path / "backbone.pth"
+    state = STATES["iresnet"]
+    torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, file)
+
+    images = torch.rand(1, 3, 112, 112)
+    expected = encoders.encoder_of(state).embed(images)
+    assert torch.allclose(encoders.read(file).embed(images), expected, atol=1e-2)
 
 
 def test_the_folded_mobilefacenet_gives_the_golden_embedding(shared: Path) -> None:

@@ -1,7 +1,14 @@
 """Identity encoders: networks that tell who is seen. One file each."""
 
 from antiforgery.encoders.base import EncoderArchitecture, EncoderFacts, IdentityEncoder
-from antiforgery.encoders.registry import architectures, bundled, encoder_of, load, recognise
+from antiforgery.encoders.registry import (
+    architectures,
+    bundled,
+    encoder_of,
+    load,
+    read,
+    recognise,
+)
 
 __all__ = [
     "EncoderArchitecture",
@@ -11,5 +18,6 @@ __all__ = [
     "bundled",
     "encoder_of",
     "load",
+    "read",
     "recognise",
 ]

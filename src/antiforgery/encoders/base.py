@@ -92,12 +92,15 @@ class EncoderArchitecture:
     ``model/conv1.weight``, and returns the tensors of the network; None where the file is
     another one's. ``build`` returns the network with the widths and depths that these tensors have,
     its weights not yet set. ``prepare`` maps RGB in [0, 1] at the facts' size to what it takes.
+    Some authors saved their networks as whole objects: ``modules`` are the Python modules of their
+    classes, which may lie in a file and are never imported.
     """
 
     facts: EncoderFacts
     pick: Callable[[State], dict[str, Tensor] | None]
     build: Callable[[State], nn.Module]
     prepare: Callable[[Tensor], Tensor]
+    modules: tuple[str, ...] = ()
 
 
 def to_signed(images: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 from antiforgery.encoders.base import EncoderArchitecture, NetworkEncoder
 from antiforgery.errors import WeightsError
 from antiforgery.weights import store
+from antiforgery.weights.checkpoint import read_checkpoint
 from antiforgery.weights.network import State, filled, known_in
 from antiforgery.weights.reference import WeightsRef
 
@@ -52,6 +53,19 @@ def load(path: Path, sha256: str) -> NetworkEncoder:
         WeightsError: The file is missing, has another hash, or holds no known encoder.
     """
     return encoder_of(store.load_state_dict(path, sha256))
+
+
+def read(path: Path) -> NetworkEncoder:
+    """The encoder in a checkpoint as its authors published it, of any layout.
+
+    Raises:
+        WeightsError: The file cannot be read, or holds no known encoder.
+    """
+    modules = [module for each in architectures() for module in each.modules]
+    tensors = read_checkpoint(path, modules).tensors
+    return encoder_of(
+        {name: each.float() if each.is_floating_point() else each for name, each in tensors.items()}
+    )
 
 
 def bundled() -> NetworkEncoder:

@@ -156,4 +156,5 @@ ARCHITECTURE = EncoderArchitecture(
     pick=_pick,
     build=build,
     prepare=by_imagenet,
+    modules=("models.arcface_models",),
 )
