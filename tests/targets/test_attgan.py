@@ -13,6 +13,7 @@ from torch import Tensor
 
 from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
+from antiforgery.targets import conformance
 from antiforgery.targets.architecture import architectures, network_of
 from antiforgery.targets.attgan import ARCHITECTURE, ATTRIBUTES, AttGAN, AttGANGenerator
 from antiforgery.targets.base import Condition
@@ -204,3 +205,8 @@ def test_forge_keeps_shape_and_range_and_passes_gradients(small: AttGAN) -> None
 def test_a_size_that_it_cannot_take_is_refused(small: AttGAN) -> None:
     with pytest.raises(UsageError, match="multiples of 8"):
         small.forge(torch.rand(1, 3, 36, 32), Condition("none", "edited", torch.zeros(1, 5)))
+
+
+def test_it_does_what_any_target_must(small: AttGAN) -> None:
+    found = conformance.examine(small)
+    assert [each for findings in found.values() for each in findings] == []
