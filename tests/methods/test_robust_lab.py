@@ -12,7 +12,9 @@ from torch.nn import functional as F
 
 from antiforgery import evasions
 from antiforgery.methods import RobustLab
+from antiforgery.methods.robust_lab import masking_of
 from antiforgery.metrics import l2
+from antiforgery.metrics.ssim import tolerance
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
 from antiforgery.targets.base import Target
@@ -87,3 +89,23 @@ def test_each_target_and_role_gets_its_own_steps(images: Tensor, toy_target: Tar
     method = RobustLab(steps=4).for_views(3)
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (12, 12)
+
+
+def test_the_change_goes_where_texture_hides_it(toy_target: Target) -> None:
+    draw = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(3))
+    half_flat = torch.full_like(draw, 0.5)
+    half_flat[..., 16:] += 0.3 * (draw[..., 16:] - 0.5)
+    half_flat = half_flat.mul(255).round().div(255)
+
+    def share_in_texture(masking: float) -> float:
+        method = RobustLab(steps=15, psnr=36.0, masking=masking)
+        moved = (method(half_flat, [toy_target]) - half_flat).square()
+        return float(moved[..., 16:].sum() / moved.sum())
+
+    assert share_in_texture(0.1) > share_in_texture(0.0) + 0.1
+
+
+def test_masking_is_the_slope_of_energy_and_ssim(images: Tensor) -> None:
+    weights = masking_of(images, 0.01)
+    assert torch.allclose(weights, 1 / (1 + 0.01 / tolerance(images)))
+    assert torch.equal(masking_of(images, 0.0), torch.ones(2, 1, 32, 32))

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
 from antiforgery.metrics import delta_e, psnr, ssim
 from antiforgery.metrics.delta_e import ciede2000
+from antiforgery.metrics.ssim import tolerance
 
 Pair = tuple[Tensor, Tensor]
 
@@ -174,3 +176,21 @@ def test_delta_e_of_identical_images_is_zero() -> None:
     measured = delta_e(image, image.clone())
     assert measured.mean.tolist() == [0.0, 0.0]
     assert measured.max.tolist() == [0.0, 0.0]
+
+
+def test_the_tolerance_of_ssim_is_twice_the_variance_in_its_window() -> None:
+    image = torch.rand(1, 3, 24, 20, generator=torch.Generator().manual_seed(5))
+    (array,) = _arrays(image)
+
+    def local_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Five pixels to each side: the 11 x 11 window.
+        kept: NDArray[np.float64] = gaussian_filter(
+            values, (1.5, 1.5, 0), mode="nearest", radius=(5, 5, 0)
+        )
+        return kept
+
+    variance = local_mean(array**2) - local_mean(array) ** 2
+    expected = 2 * variance.mean(axis=2) + 0.03**2
+    assert np.allclose(tolerance(image)[0, 0].numpy(), expected, atol=1e-6)
+    flat = torch.full((2, 3, 8, 8), 0.3)
+    assert tolerance(flat).flatten().tolist() == pytest.approx([0.0009] * 128, abs=1e-6)

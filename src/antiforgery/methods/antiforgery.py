@@ -57,8 +57,9 @@ class AntiForgery(Method):
         bound = self.epsilon * AB_UNIT
         return LabPerturbation(bounds=(0.0, bound, bound))
 
-    def update_rule(self, delta: Tensor) -> UpdateRule:
+    def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
         """Adam."""
+        del images
         return Adam(delta, rate=self.rate * AB_UNIT)
 
     def objective(

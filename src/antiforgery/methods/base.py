@@ -118,7 +118,7 @@ class Method(ABC):
         perturbation = self.perturbation()
         change = perturbation.prepare(images)
         delta = perturbation.project_(perturbation.initial(images, generator))
-        update = self.update_rule(delta)
+        update = self.update_rule(delta, images)
         ledger = Ledger(objective.questions())
         step = 0
         while step < self.steps and not self.finished(ledger, objective.threshold):
@@ -170,8 +170,8 @@ class Method(ABC):
         """The space in which the change lives, and its budget."""
 
     @abstractmethod
-    def update_rule(self, delta: Tensor) -> UpdateRule:
-        """A fresh update rule for a perturbation shaped like ``delta``."""
+    def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
+        """A fresh update rule for a perturbation shaped like ``delta``, of these images."""
 
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
         """What is gained by distances ``(N,)``: a scalar, larger is better."""

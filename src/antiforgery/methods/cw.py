@@ -37,8 +37,9 @@ class CW(Method):
         """All of RGB within ``epsilon``."""
         return RGBPerturbation(bound=self.epsilon / 2)
 
-    def update_rule(self, delta: Tensor) -> UpdateRule:
+    def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
         """Adam."""
+        del images
         return Adam(delta, rate=self.rate / 2)
 
     def visibility(self, images: Tensor, changed: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ class PGD(Method):
         """All of RGB within ``epsilon``."""
         return RGBPerturbation(bound=self.epsilon / 2)
 
-    def update_rule(self, delta: Tensor) -> UpdateRule:
+    def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
         """A fixed step along the sign."""
-        del delta
+        del delta, images
         return SignStep(step=self.step / 2)

@@ -8,6 +8,7 @@ What differs from the paper, and why:
   effort goes to what still fails;
 - steps follow normalised momentum and the change is held to a least PSNR: a budget of energy goes
   where it works, a box alone spends it everywhere;
+- within that budget the change goes where texture hides it, as SSIM counts it;
 - targets run in bfloat16 where the processor has it.
 """
 
@@ -24,6 +25,7 @@ from torch import Tensor
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ledger, Method
 from antiforgery.methods.updates import Evidence, UpdateRule, rms
+from antiforgery.metrics.ssim import tolerance
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View
@@ -37,9 +39,11 @@ class RobustLab(Method):
 
     ``steps`` are those for one target in one role. ``bounds`` are Lab units for L, a and b;
     ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the first step's root mean
-    square in Lab units, falling to a fifth. ``goal`` is how many times the threshold an answer
-    shall move. ``relent`` is by how many dB a step the budget shrinks while every question is
-    answered so, and grows back while one is not; ``stop_when_met`` ends the run instead.
+    square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs beside energy, in
+    squared units of [0, 1]: with more of it the change moves from flat areas into texture. ``goal``
+    is how many times the threshold an answer shall move. ``relent`` is by how many dB a step the
+    budget shrinks while every question is answered so, and grows back while one is not;
+    ``stop_when_met`` ends the run instead.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -49,6 +53,7 @@ class RobustLab(Method):
     bounds: tuple[float, float, float] = (3.0, 4.0, 4.0)
     psnr: float = 37.0
     step: float = 0.25
+    masking: float = 0.004
     momentum: float = 0.8
     goal: float = 3.0
     relent: float = 0.1
@@ -79,9 +84,9 @@ class RobustLab(Method):
             images, views, evasions=evasions, precision=fast_precision(images.device)
         )
 
-    def update_rule(self, delta: Tensor) -> UpdateRule:
-        """Normalised momentum under an energy budget."""
-        return _BudgetedMomentum(self, delta)
+    def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
+        """Normalised momentum under an energy budget, where the image hides a change."""
+        return _BudgetedMomentum(self, delta, masking_of(images, self.masking))
 
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
         """Logarithm of the distance, flat from ``goal`` thresholds on."""
@@ -108,8 +113,9 @@ class RobustLab(Method):
 class _BudgetedMomentum:
     """Steps of fixed length along normalised momentum; energy above the budget is scaled away."""
 
-    def __init__(self, method: RobustLab, delta: Tensor) -> None:
+    def __init__(self, method: RobustLab, delta: Tensor, masking: Tensor) -> None:
         self._method = method
+        self._masking = masking
         self._momentum = torch.zeros_like(delta)
         self._psnr = method.psnr
         # A closed channel must not take its share of the step.
@@ -118,7 +124,7 @@ class _BudgetedMomentum:
     def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
         """The next perturbation; a gradient of zero (all is well) leaves the momentum to fade."""
         method = self._method
-        gradient = gradient * self._open
+        gradient = gradient * self._open * self._masking
         self._momentum = method.momentum * self._momentum + gradient / rms(gradient)
         length = method.step * (1 - 0.8 * evidence.step / method.steps)
         delta = delta - length * self._momentum / rms(self._momentum)
@@ -132,6 +138,16 @@ class _BudgetedMomentum:
         method = self._method
         met = evidence.least >= method.goal * evidence.threshold
         return self._psnr + method.relent if met else max(method.psnr, self._psnr - method.relent)
+
+
+def masking_of(images: Tensor, share: float) -> Tensor:
+    """How far each pixel may follow its gradient: the slopes of energy and SSIM, traded off.
+
+    Raising a distance for the least of ``squared change x (1 + share / tolerance)`` leads along the
+    gradient times the inverse of the bracket. Shape: ``(N, 3, H, W)`` gives ``(N, 1, H, W)``;
+    all 1 where ``share`` is 0, which weighs energy alone.
+    """
+    return 1 / (1 + share / tolerance(images))
 
 
 def fast_precision(device: torch.device) -> torch.dtype:

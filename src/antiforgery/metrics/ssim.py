@@ -52,6 +52,22 @@ def _at_least_one_window(images: Tensor) -> Tensor:
     return F.pad(images, (0, right, 0, down), mode="replicate") if down or right else images
 
 
+def tolerance(images: Tensor) -> Tensor:
+    """How much squared change SSIM lets pass at each pixel: twice the local variance, and C2.
+
+    Noise of variance n where the image varies by v lowers SSIM from 1 to about
+    ``(2 v + C2) / (2 v + n + C2)``. Shape: ``(N, 3, H, W)`` in [0, 1] gives ``(N, 1, H, W)``, at
+    least C2; beyond the border the image is continued by its last row and column.
+    """
+    reach = _SIDE // 2
+    padded = F.pad(images, (reach, reach, reach, reach), mode="replicate")
+    maps = torch.cat((padded, padded.square()), dim=1)
+    means = torch.cat([_local_means(each[None]) for each in maps])
+    mean, square = means.chunk(2, dim=1)
+    variance = (square - mean.square()).clamp_min(0).mean(dim=1, keepdim=True)
+    return 2 * variance + _C2
+
+
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """SSIM on RGB: 11x11 Gaussian window of sigma 1.5, wherever it fits, averaged.
 
