@@ -162,3 +162,22 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     with pytest.raises(UsageError, match="not there"):
         pick_device("tpu")
+
+
+def test_who_is_seen_is_asked_in_the_roles_that_are_about_it(
+    photo: Photo, toy_target: Target
+) -> None:
+    (same,) = judge(photo, photo, [Lender(toy_target)], evasions=["blur:1.5"]).targets
+    assert same.identity is not None
+    assert same.identity.cosine == pytest.approx(1, abs=1e-5)
+    assert same.identity.lost == 0
+    assert same.evasions[0].identity is not None
+
+    inverted = photo.with_pixels(255 - photo.pixels)
+    (moved,) = judge(photo, inverted, [Lender(toy_target)], evasions=[]).targets
+    assert moved.identity is not None
+    assert moved.identity.cosine < 0.999
+
+    (edited,) = judge(photo, photo, [toy_target], evasions=["blur:1.5"]).targets
+    assert edited.identity is None
+    assert edited.evasions[0].identity is None

@@ -8,7 +8,7 @@ not count, and everything is read from pixels that a file holds.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from antiforgery import targets as known_targets
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.metrics.delta_e import delta_e
+from antiforgery.metrics.identity import AlignedIdentity, bundled_identity
 from antiforgery.metrics.l2 import DISRUPTED, l2, l2_mask, success_rate
 from antiforgery.metrics.psnr import psnr
 from antiforgery.metrics.ssim import ssim
@@ -36,6 +37,8 @@ from antiforgery.targets.partner import Partner
 
 PROTOCOL = 1
 DEFAULT_TARGETS = ("stargan",)
+WHO_IS_SEEN: tuple[Role, ...] = ("source", "swapped")
+"""Roles whose forgeries are about an identity."""
 EVASIONS = ("jpeg:75:420", "resize:0.5", "blur:1.5")
 """What is tried by default beside the photo as it is."""
 
@@ -51,6 +54,19 @@ class Visibility:
 
 
 @dataclass(frozen=True)
+class IdentityVerdict:
+    """Whether forgeries still show whom they would have shown, by the bundled encoder.
+
+    ``cosine`` compares a forgery of the protected photo with that of the original; ``lost`` is the
+    share below ``match``, from which on two faces count as one person.
+    """
+
+    cosine: float
+    lost: float
+    match: float
+
+
+@dataclass(frozen=True)
 class EvasionVerdict:
     """What is left after an evasion; ``clean_l2`` is the evasion's own damage to a forgery."""
 
@@ -60,6 +76,8 @@ class EvasionVerdict:
     clean_l2: float
     by_condition: Mapping[str, float] = field(default_factory=dict)
     """Mean L2 over faces."""
+    identity: IdentityVerdict | None = None
+    """For the roles that are about who is seen."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,8 @@ class TargetVerdict:
     evasions: tuple[EvasionVerdict, ...]
     by_condition: Mapping[str, float] = field(default_factory=dict)
     """Mean L2 over faces, without an evasion."""
+    identity: IdentityVerdict | None = None
+    """For the roles that are about who is seen, without an evasion."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +122,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class FaceAnswers:
-    """Distances of one face at one target, ``(conditions,)`` each, per evasion."""
+    """Distances of one face at one target, ``(conditions,)`` each, per evasion.
+
+    ``likeness`` are cosines of identity, per evasion and under "" without one; empty where who is
+    seen was not asked.
+    """
 
     plain: Tensor
     masked: Tensor
     evaded: Mapping[str, Tensor]
     damage: Mapping[str, Tensor]
+    likeness: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,25 +175,29 @@ def answers(
     region: Region,
     conditions: Sequence[Condition],
     evasions: Sequence[Evasion],
+    alike: AlignedIdentity | None = None,
 ) -> FaceAnswers:
-    """Forge both photos of ``region`` under every condition, without and after each evasion."""
+    """Forge both photos of ``region`` under every condition, without and after each evasion.
+
+    ``alike`` compares who is seen, where that is asked.
+    """
     clean_crop = region.crop(region.original, target)
     clean = [target.forge(clean_crop, asked) for asked in conditions]
     moved = [target.forge(region.crop(region.protected, target), asked) for asked in conditions]
-    evaded, damage = {}, {}
+    evaded, damage, likeness = {}, {}, {}
+    if alike is not None:
+        likeness[""] = _each(alike, moved, clean)
     for evasion in evasions:
         before = _evaded(evasion, region.original, region, target)
         after = _evaded(evasion, region.protected, region, target)
         forged = [target.forge(before, asked) for asked in conditions]
-        evaded[evasion.name] = torch.cat(
-            [
-                l2(target.forge(after, asked), reference)
-                for asked, reference in zip(conditions, forged, strict=True)
-            ]
-        )
-        damage[evasion.name] = torch.cat([l2(a, b) for a, b in zip(forged, clean, strict=True)])
+        reforged = [target.forge(after, asked) for asked in conditions]
+        evaded[evasion.name] = _each(l2, reforged, forged)
+        if alike is not None:
+            likeness[evasion.name] = _each(alike, reforged, forged)
+        damage[evasion.name] = _each(l2, forged, clean)
     return FaceAnswers(
-        plain=torch.cat([l2(a, b) for a, b in zip(moved, clean, strict=True)]),
+        plain=_each(l2, moved, clean),
         masked=torch.cat(
             [
                 l2_mask(after, before, _receiving(clean_crop, asked))
@@ -177,7 +206,14 @@ def answers(
         ),
         evaded=evaded,
         damage=damage,
+        likeness=likeness,
     )
+
+
+def _each(
+    compare: Callable[[Tensor, Tensor], Tensor], a: Sequence[Tensor], b: Sequence[Tensor]
+) -> Tensor:
+    return torch.cat([compare(x, y) for x, y in zip(a, b, strict=True)])
 
 
 def _receiving(crop: Tensor, asked: Condition) -> Tensor:
@@ -211,13 +247,14 @@ def judge(
     )
     verdicts = []
     for target, role in _in_each_role(resolved):
+        alike = bundled_identity(target.card.template, place) if role in WHO_IS_SEEN else None
         found = []
         for region in regions:
             crop = region.crop(region.original, target)
             conditions = target.conditions(crop, role, labels=labels, partners=partners)
-            found.append(answers(target, region, conditions, tried))
+            found.append(answers(target, region, conditions, tried, alike))
         names = tuple(asked.name for asked in conditions)
-        verdicts.append(_summarise(target, role, names, found))
+        verdicts.append(_summarise(target, role, names, found, alike))
     return Verdict(
         faces=len(faces),
         visibility=visibility_over(regions),
@@ -372,7 +409,11 @@ def _cut(pixels: Pixels, box: geometry.Box) -> Tensor:
 
 
 def _summarise(
-    target: Target, role: str, conditions: tuple[str, ...], found: Sequence[FaceAnswers]
+    target: Target,
+    role: Role,
+    conditions: tuple[str, ...],
+    found: Sequence[FaceAnswers],
+    alike: AlignedIdentity | None,
 ) -> TargetVerdict:
     plain = torch.stack([answer.plain for answer in found])
     masked = torch.stack([answer.masked for answer in found])
@@ -383,6 +424,7 @@ def _summarise(
             success_rate=success_rate(torch.cat([answer.evaded[name] for answer in found])),
             clean_l2=float(torch.stack([answer.damage[name] for answer in found]).mean()),
             by_condition=_per_condition(conditions, [answer.evaded[name] for answer in found]),
+            identity=_identity(name, found, alike),
         )
         for name in found[0].evaded
     )
@@ -396,7 +438,18 @@ def _summarise(
         success_rate=success_rate(plain.flatten()),
         evasions=evaded,
         by_condition=_per_condition(conditions, [answer.plain for answer in found]),
+        identity=_identity("", found, alike),
     )
+
+
+def _identity(
+    evasion: str, found: Sequence[FaceAnswers], alike: AlignedIdentity | None
+) -> IdentityVerdict | None:
+    if alike is None:
+        return None
+    cosines = torch.cat([answer.likeness[evasion] for answer in found])
+    lost = float((cosines < alike.match).double().mean())
+    return IdentityVerdict(float(cosines.mean()), lost, alike.match)
 
 
 def _per_condition(conditions: Sequence[str], found: Sequence[Tensor]) -> dict[str, float]:

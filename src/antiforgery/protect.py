@@ -17,9 +17,11 @@ from antiforgery import evasions as known_evasions
 from antiforgery import methods, presets
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.evasions.base import Evasion
-from antiforgery.judge import Verdict, judge, judging_device, on_device, pick_device
+from antiforgery.judge import WHO_IS_SEEN, Verdict, judge, judging_device, on_device, pick_device
 from antiforgery.methods import Method
 from antiforgery.methods.base import Watch, check_images
+from antiforgery.metrics.identity import bundled_identity
+from antiforgery.objectives.identity import IdentityShift
 from antiforgery.objectives.view import View, crops_of_canvas
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo import raster
@@ -377,5 +379,9 @@ class _Work:
                 conditions = target.conditions(
                     crops[0](images), role, labels=self.labels, partners=self.partners
                 )
-            views.append(View(target, role, crops, conditions))
+            distance = None
+            if role in WHO_IS_SEEN:
+                alike = bundled_identity(target.card.template, self.device)
+                distance = IdentityShift(alike, alike.match)
+            views.append(View(target, role, crops, conditions, distance))
         return views

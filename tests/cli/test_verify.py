@@ -3,8 +3,10 @@ from __future__ import annotations
 import errno
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,14 @@ from PIL import Image
 
 from antiforgery.cli import app as application
 from antiforgery.errors import UsageError, WeightsError
-from antiforgery.judge import EvasionVerdict, Forgery, TargetVerdict, Verdict, Visibility
+from antiforgery.judge import (
+    EvasionVerdict,
+    Forgery,
+    IdentityVerdict,
+    TargetVerdict,
+    Verdict,
+    Visibility,
+)
 
 Done = tuple[int, str, str]
 Run = Callable[..., Done]
@@ -101,6 +110,27 @@ def test_a_table_and_what_it_means_on_stdout(run: Run, original: Path) -> None:
     assert ["blur:1.5", "20 %", "0.0200", "0.0100"] in cells
     assert lines[0].endswith("half or more work again after blur:1.5.")
     assert lines[-1] == "Tested against stargan (edited); not tested against anything else."
+
+
+def test_the_likeness_is_a_column_where_it_was_measured(
+    run: Run, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = import_module("antiforgery.judge")
+    plain = judge.judge_files
+    seen = IdentityVerdict(cosine=0.25, lost=1.0, match=0.7)
+
+    def judge_files(*arguments: Any, **options: Any) -> Verdict:
+        verdict: Verdict = plain(*arguments, **options)
+        (target,) = verdict.targets
+        evasions = tuple(replace(each, identity=seen) for each in target.evasions)
+        return replace(verdict, targets=(replace(target, identity=seen, evasions=evasions),))
+
+    monkeypatch.setattr(judge, "judge_files", judge_files)
+    _, out, _ = run(original.with_name("good.png"), "--original", original)
+    table = [line.split() for line in out.splitlines() if line]
+    assert next(row for row in table if row[0] == "target")[-1] == "likeness"
+    assert next(row for row in table if row[0] == "blur:1.5")[-1] == "0.25"
+    assert next(row for row in table if row[0] == "stargan")[-1] == "0.25"
 
 
 def test_what_does_not_hold_leaves_with_one(run: Run, original: Path) -> None:

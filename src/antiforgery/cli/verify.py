@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from antiforgery.judge import TargetVerdict, Verdict
+    from antiforgery.judge import IdentityVerdict, TargetVerdict, Verdict
 
 _DOES_NOT_HOLD = 1
 
@@ -108,20 +108,28 @@ def _text(verdict: Verdict) -> str:
 
 
 def _table(verdict: Verdict) -> list[str]:
-    head = ("target (role)", "evasion", "disrupted", "L2", "of the evasion alone")
+    head = ("target (role)", "evasion", "disrupted", "L2", "of the evasion alone", "likeness")
     rows = [head, *(row for target in verdict.targets for row in _rows(target))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    if not any(row[-1] for row in rows[1:]):
+        rows = [row[:-1] for row in rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
-def _rows(target: TargetVerdict) -> Iterable[tuple[str, str, str, str, str]]:
+def _rows(target: TargetVerdict) -> Iterable[tuple[str, ...]]:
     from antiforgery.report import number, percent, target_label
 
     share = percent(target.success_rate)
-    yield target_label(target), "none", share, number(target.l2, 4), ""
+    yield target_label(target), "none", share, number(target.l2, 4), "", _likeness(target.identity)
     for each in target.evasions:
         share, l2 = percent(each.success_rate), number(each.l2, 4)
-        yield "", each.name, share, l2, number(each.clean_l2, 4)
+        yield "", each.name, share, l2, number(each.clean_l2, 4), _likeness(each.identity)
+
+
+def _likeness(identity: IdentityVerdict | None) -> str:
+    from antiforgery.report import number
+
+    return "" if identity is None else number(identity.cosine, 2)
 
 
 def _write_report(path: Path, verdict: Verdict, protected: Path, original: Path) -> None:

@@ -45,6 +45,9 @@ def target_sentence(target: TargetVerdict) -> str:
     broken = [each for each in target.evasions if not _washes(each)]
     washed = [each for each in target.evasions if _washes(each)]
     parts = [head]
+    if target.identity is not None:
+        likeness = number(target.identity.cosine, 2)
+        parts.append(f"who is seen keeps a likeness of {likeness}, where 1 is unchanged")
     if broken:
         parts.append(f"most still are after {_rates(broken)}")
     if washed:
