@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from antiforgery import training
+from antiforgery import encoders, targets, training
 from antiforgery.benchmark import swapping
-from antiforgery.benchmark.photos import group_faces
+from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
+from antiforgery.benchmark.photos import dev_faces, group_faces
 from antiforgery.benchmark.swapping import Judge, Person
 from antiforgery.errors import UsageError
 from antiforgery.photo.model import Face, Pixels
@@ -233,3 +234,20 @@ def test_a_result_file_says_how_it_was_made(shared: Path, tmp_path: Path) -> Non
     text = written.read_text()
     assert written.name == "swapping.json"
     assert all(key in text for key in ('"embedder_sha256"', '"data_sha256"', '"versions"'))
+
+
+def test_the_bundled_auto_encoder_passes_on_a_few_faces(shared: Path) -> None:
+    data = shared / "data"
+    judge = Judge(encoders.load(data / EMBEDDER, EMBEDDER_SHA256).embed)
+    people = swapping.people_in(dev_faces(data, 4), judge)
+    known = {
+        name: swapping.mean_embedding(swapping.people_in(group_faces(data, group)[:4], judge))
+        for name, group in swapping.KNOWN["deepfakes"].items()
+    }
+
+    found = swapping.measure(targets.load("deepfakes"), people, judge, known)["swapped"]
+
+    for name in ("person A", "person B"):
+        assert found[name]["nearer_to_source"]["mean"] == 1
+        assert found[name]["cosine_to_source"]["mean"] > 0.35
+        assert found[name]["landmarks_moved"]["mean"] < 0.1

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
@@ -213,3 +214,17 @@ def test_a_size_that_it_cannot_take_is_refused(small: DeepFakes) -> None:
     images = torch.rand(1, 3, 64, 64)
     with pytest.raises(UsageError, match="32 x 32 pixels"):
         small.forge(images, small.conditions(images, "swapped")[0])
+
+
+def test_the_bundled_instance_loads_is_small_and_knows_two_people() -> None:
+    card = targets.card("deepfakes")
+    assert card.weights is not None
+    assert card.weights.bytes <= 6_000_000
+    assert "non-commercial" in card.licence
+    assert not card.commercial_use
+
+    target = targets.load("deepfakes")
+    images = torch.rand(2, 3, card.size, card.size)
+    asked = target.conditions(images, "swapped")
+    assert [each.name for each in asked] == ["person A", "person B"]
+    assert torch.equal(target.forge(images, asked[0]), target.forge(images, asked[0]))
