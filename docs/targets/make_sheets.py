@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 from skimage.data import astronaut
 
 from antiforgery import presets, targets
@@ -21,9 +20,8 @@ from antiforgery.photo.decode import read_photo
 from antiforgery.photo.encode import write_photo
 from antiforgery.photo.model import Photo, Pixels
 from antiforgery.protect import protect_with
-from antiforgery.report.pictures import sheet, stacked
+from antiforgery.report.pictures import enlarged, sheet
 from antiforgery.simulate import labelled
-from antiforgery.targets.partner import partner_of
 
 HERE = Path(__file__).parent
 MOST = 6
@@ -39,27 +37,18 @@ def main(names: list[str]) -> None:
 def render(name: str) -> Path:
     """Protect the portrait against one target and write its sheet."""
     portrait = np.ascontiguousarray(astronaut())
-    mirrored = partner_of(np.ascontiguousarray(portrait[:, ::-1]), "mirrored")
     with tempfile.TemporaryDirectory() as folder:
         original, protected = Path(folder) / "photo.png", Path(folder) / "photo.protected.png"
         write_photo(Photo(pixels=portrait, kind="PNG"), original)
         settings = presets.resolve(targets=(name,))
-        made = protect_with(
-            settings, portrait, targets=(name,), output=protected, partners=[mirrored]
-        )
+        made = protect_with(settings, portrait, targets=(name,), output=protected)
         made.save(protected)
         before, after = read_photo(original), read_photo(protected)
-    shown = forgeries(before, after, name, partners=[mirrored])[:MOST]
+    shown = forgeries(before, after, name)[:MOST]
     columns = [("photo, protected", _pair(before.pixels, after.pixels))]
-    columns += [
-        (
-            f"{each.role}: {each.condition}",
-            _pair(
-                *(labelled(one, name) for one in stacked(torch.stack([each.before, each.after])))
-            ),
-        )
-        for each in shown
-    ]
+    for each in shown:
+        pair = _pair(*(labelled(enlarged(one), name) for one in (each.before, each.after)))
+        columns.append((f"{each.role}: {each.condition}", pair))
     path = HERE / f"{name}.png"
     sheet(columns, path, cell=192)
     return path

@@ -85,7 +85,7 @@ def _write_one(
 def _write_sheet(forger: Forger, roles: tuple[Role, ...], output: Path, *, overwrite: bool) -> str:
     from antiforgery.errors import PhotoError, UsageError
     from antiforgery.report import sheet
-    from antiforgery.report.pictures import stacked
+    from antiforgery.report.pictures import enlarged
     from antiforgery.simulate import labelled
 
     if output.suffix.lower() != ".png":
@@ -100,9 +100,9 @@ def _write_sheet(forger: Forger, roles: tuple[Role, ...], output: Path, *, overw
     ]
     if not made:
         raise UsageError("Nothing can be forged without a partner: name one with --partner.")
-    columns = [("photo", stacked(made[0].crop[None])[0])]
+    columns = [("photo", enlarged(made[0].crop))]
     columns += [
-        (f"{each.role}: {each.condition}", labelled(stacked(each.forged[None])[0], each.target))
+        (f"{each.role}: {each.condition}", labelled(enlarged(each.forged), each.target))
         for each in made
     ]
     sheet(columns, output)

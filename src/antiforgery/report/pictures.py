@@ -95,6 +95,12 @@ def fitted(pixels: Pixels, side: int) -> Image.Image:
     return picture.resize(size, Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC)
 
 
+def enlarged(picture: Tensor) -> Pixels:
+    """A small picture ``(3, H, W)`` in [0, 1] at a size that a label fits on, as uint8."""
+    (pixels,) = stacked(picture[None])
+    return np.asarray(fitted(pixels, max(_CELL, *pixels.shape[:2])))
+
+
 def stacked(pictures: Tensor | Pixels) -> Pixels:
     """``(N, H, W, 3)`` uint8, rounded where it was a float tensor ``(N, 3, H, W)`` in [0, 1]."""
     if isinstance(pictures, np.ndarray):
