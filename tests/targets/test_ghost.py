@@ -159,7 +159,7 @@ def test_a_generator_without_its_encoder_says_what_is_missing() -> None:
     picked = ghost.ARCHITECTURE.pick(generator().state_dict())
 
     assert picked is not None
-    with pytest.raises(WeightsError, match=r"backbone\.pth, together with it"):
+    with pytest.raises(WeightsError, match=r"give its backbone\.pth too"):
         network_of(ghost.ARCHITECTURE, picked)
 
 

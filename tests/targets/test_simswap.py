@@ -161,7 +161,7 @@ def test_a_generator_without_its_encoder_says_what_is_missing() -> None:
     picked = simswap.ARCHITECTURE.pick(generator().state_dict())
 
     assert picked is not None
-    with pytest.raises(WeightsError, match=r"give its arcface_checkpoint\.tar together with it"):
+    with pytest.raises(WeightsError, match=r"give its arcface_checkpoint\.tar too"):
         network_of(simswap.ARCHITECTURE, picked)
 
 

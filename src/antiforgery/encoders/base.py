@@ -69,6 +69,11 @@ class NetworkEncoder:
         self._network.to(device)
         return self
 
+    @property
+    def network(self) -> nn.Module:
+        """What it feeds: frozen, for evaluation."""
+        return self._network
+
     def with_match(self, cosine: float) -> NetworkEncoder:
         """The same with a measured :attr:`EncoderFacts.match`."""
         return NetworkEncoder(replace(self.facts, match=cosine), self._network, self._prepare)

@@ -244,7 +244,7 @@ def shape_of(state: State) -> Shape:
 
 def _build(state: State) -> GhostNetwork:
     both = split(state)
-    require_identity(both, ARCHITECTURE.title, "its iresnet100, backbone.pth,")
+    require_identity(both, ARCHITECTURE.title, "its backbone.pth")
     return GhostNetwork(AEINet(shape_of(both.generator)), iresnet.ARCHITECTURE.build(both.identity))
 
 

@@ -124,7 +124,8 @@ def pick_both(
     """
     both = split(content)
     if pick_generator(both.generator) is not None:
-        return dict(content)
+        foreign = both.identity and pick_identity(both.identity) is None
+        return None if foreign else dict(content)
     parts = _parts(content)
     generator = _first(pick_generator, parts)
     if generator is None:
@@ -167,7 +168,7 @@ def require_identity(both: Both, title: str, encoder: str) -> None:
     """
     if not both.identity:
         raise WeightsError(
-            f"This is {title} without its identity encoder: give {encoder} together with it."
+            f"This is {title} without its identity encoder: give {encoder} too (--encoder)."
         )
 
 
