@@ -1,7 +1,9 @@
 """Trains the bundled AttentionGAN (Tang et al., IJCNN 2019) on a CPU core or one GPU.
 
-The steps are those of :mod:`~antiforgery.training.editors`. What the paper adds is a price on
-attention: without one it may spread over the whole picture, and nothing of the photo stays.
+The steps are those of :mod:`~antiforgery.training.editors`. What is added is a price on attention.
+In the paper it keeps attention from spreading over the whole picture; in a short training it is
+the other end that threatens, because without attention every face is restored at once and content
+gets no gradient. So a share of the picture is asked for.
 """
 
 from __future__ import annotations
@@ -19,8 +21,13 @@ from antiforgery.training.loop import Training
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionGANRecipe(EditorRecipe):
-    """``weight_attention`` is what the mean attention counts, ``weight_edges`` its variation."""
+    """A face's mean attention shall be ``attention``.
 
+    ``weight_attention`` is what the squared distance from that counts, ``weight_edges`` what the
+    variation of attention counts.
+    """
+
+    attention: float
     weight_attention: float
     weight_edges: float
 
@@ -33,16 +40,17 @@ class AttentionGANTrainee(EditorTrainee):
     ) -> None:
         shape = (recipe.conv_dim, len(recipe.attributes), recipe.repeat_num)
         self._painter = AttentionGANGenerator(*shape)
-        self._weights = recipe.weight_attention, recipe.weight_edges
+        self._prices = recipe
         super().__init__(recipe, data, device, self._painter)
 
     def forge(self, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Edited faces, and the price of the attention they took."""
         attention, content = self._painter.parts(images, targets)
-        amount, edges = self._weights
+        attention, prices = attention.float(), self._prices
+        off = attention.mean(dim=(1, 2, 3)) - prices.attention
         price = {
-            "attention": amount * attention.float().mean(),
-            "edges": edges * variation(attention.float()),
+            "attention": prices.weight_attention * off.square().mean(),
+            "edges": prices.weight_edges * variation(attention),
         }
         return blended(images, attention, content), price
 
