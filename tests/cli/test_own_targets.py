@@ -44,7 +44,8 @@ def test_add_shows_what_it_found_then_keeps_it(
     assert shown["architecture"] == "stargan"
     assert shown["widths"].startswith("3 to 16 channels in 8 layers")
     assert lines[-1] == "Added as mine; `antiforgery targets test mine` checks it thoroughly."
-    assert "mine     a StarGAN generator (edited; 16 px, added by you)" in run(capsys, "list")
+    listed = " ".join(run(capsys, "list").split())
+    assert "mine a StarGAN generator (edited; 16 px, added by you)" in listed
     rows = {row["name"]: row["package"] for row in json.loads(run(capsys, "list", "--json"))}
     assert rows["mine"] is None
     assert rows["stargan"] == "antiforgery"
