@@ -16,7 +16,7 @@ from antiforgery.targets import swapper
 from antiforgery.targets.architecture import architectures, network_of
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.simswap import SimSwapGenerator
-from antiforgery.targets.swapper import SwapperNetwork
+from antiforgery.targets.swapper import EXAGGERATION, SwapperNetwork
 from antiforgery.weights.reference import WeightsRef, sha256_of
 
 
@@ -83,8 +83,11 @@ def test_the_encoder_sees_the_same_crop_in_the_range_it_was_trained_for(
 
     embedded = network.embed(images)
 
-    assert torch.equal(embedded, network.identity(2 * images - 1))
+    assert torch.equal(network.named(images), network.identity(2 * images - 1))
     assert (embedded.norm(dim=1) - 1).abs().max() < 1e-5
+    assert (network.embed(images.flip(3)) - embedded).abs().max() < 1e-6
+    halves = [network.identity(2 * each - 1) for each in (images, images.flip(3))]
+    assert F.cosine_similarity(embedded, halves[0] + halves[1]).min() > 1 - 1e-5
     doubled = images.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     assert F.cosine_similarity(network.embed(doubled), embedded).min() > 0.99
 
@@ -123,10 +126,23 @@ def test_only_the_face_is_swapped(network: SwapperNetwork) -> None:
     images = torch.rand(1, 3, 64, 64)
     identity = network.people[:1]
 
-    swapped, painted = network.swap(images, identity), network.generator(images, 4 * identity)
+    worn, painted = network.worn(images, identity), network.generator(images, 4 * identity)
 
-    assert (swapped - images)[..., [0, 0, 63], [0, 63, 0]].abs().max() < 0.01
-    assert (swapped - painted)[..., 30:50, 24:40].abs().max() < 0.01
+    assert (worn - images)[..., [0, 0, 63], [0, 63, 0]].abs().max() < 0.01
+    assert (worn - painted)[..., 30:50, 24:40].abs().max() < 0.01
+
+
+def test_a_swap_goes_beyond_the_wanted_identity_by_what_the_face_is_not(
+    network: SwapperNetwork,
+) -> None:
+    images = torch.rand(1, 3, 64, 64)
+    own, wanted = network.embed(images), network.people[:1]
+
+    beyond = wanted + EXAGGERATION * (wanted - own)
+
+    assert EXAGGERATION > 0
+    assert torch.equal(network.swap(images, wanted), network.worn(images, beyond))
+    assert torch.equal(network.swap(images, own), network.worn(images, own))
 
 
 def test_fp16_weights_are_read_as_they_are(card: TargetCard, network: SwapperNetwork) -> None:

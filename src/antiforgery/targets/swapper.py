@@ -1,9 +1,9 @@
 """A small face swap of this project, on SimSwap's scheme: embedding, AdaIN generator.
 
 The generator is :class:`~antiforgery.targets.simswap.SimSwapGenerator` with narrow layers; who
-somebody is tells this project's small encoder. A file holds both, under ``generator.`` and
-``identity.``, and ``people``: the mean embeddings of a few groups that were trained on, whom a
-swapped face becomes where no partner is named.
+somebody is tells this project's small encoder, which learnt on with it. A file holds both, under
+``generator.`` and ``identity.``, and ``people``: the mean embeddings of a few groups that were
+trained on, whom a swapped face becomes where no partner is named.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from antiforgery.targets.swap import IdentitySwap, SwapNetwork, split
 from antiforgery.targets.templates import ARCFACE
 
 SIZE = 64
+EXAGGERATION = 1.0
+"""How much of the way from a face's own identity to the wanted one is gone again beyond it.
+
+A short training leaves the step too short, as without guidance a diffusion model does.
+"""
 _PEOPLE = "people"
 _CENTRE = (0.5, 0.6)
 _RADII = (0.41, 0.5)
@@ -41,7 +46,11 @@ class SwapperNetwork(SwapNetwork):
         self.register_buffer(_PEOPLE, people)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embeddings of length 1."""
+        """What a face's embedding and that of its mirror image have in common, of length 1."""
+        return F.normalize(self.named(images) + self.named(images.flip(3)))
+
+    def named(self, images: Tensor) -> Tensor:
+        """Embeddings of length 1 of the faces as they are."""
         side = (small.SIZE, small.SIZE)
         if images.shape[-2:] != side:
             images = F.interpolate(images, side, mode="bilinear", antialias=True)
@@ -49,11 +58,16 @@ class SwapperNetwork(SwapNetwork):
         return embedded
 
     def swap(self, images: Tensor, identity: Tensor) -> Tensor:
+        """The images, each with the face of that identity, exaggerated in what is not its own."""
+        own = self.embed(images)
+        return self.worn(images, identity + EXAGGERATION * (identity - own))
+
+    def worn(self, images: Tensor, identity: Tensor) -> Tensor:
         """The images, each with the face of that identity; hair and background stay."""
         # With a spread of 1 its numbers move the generator's styles, and teach them, far more.
         told = identity * identity.shape[1] ** 0.5
-        swapped: Tensor = self.generator(images, told)
-        return images + face_oval(images) * (swapped - images)
+        painted: Tensor = self.generator(images, told)
+        return images + face_oval(images) * (painted - images)
 
 
 def face_oval(images: Tensor) -> Tensor:

@@ -106,8 +106,8 @@ class SwapperTrainee(Trainee):
         self._network.generator.train()
         self._network.identity.eval()
         with self.recipe.autocast(self._device):
-            name = self._network.embed(owners)
-            restored = self._network.swap(in_its_place(pasted, wanted), name).float()
+            name = self._network.named(owners)
+            restored = self._network.worn(in_its_place(pasted, wanted), name).float()
             alike = self._judge.embed(restored) * self._judge.embed(wanted)
         # Around the face nothing changes: the error is that of a pixel inside.
         error = (restored - wanted).abs().mean() / face_oval(wanted).mean()
