@@ -53,7 +53,7 @@ class RobustLab(Method):
     bounds: tuple[float, float, float] = (3.0, 4.0, 4.0)
     psnr: float = 37.0
     step: float = 0.25
-    masking: float = 0.004
+    masking: float = 0.006
     momentum: float = 0.8
     goal: float = 3.0
     relent: float = 0.1
