@@ -147,6 +147,9 @@ def test_the_index_says_of_which_systems_an_instance_comes_along() -> None:
         comes = not trained.isdisjoint(row[NAMES].split(", "))
         assert row[TRAINED].startswith("yes: " if comes else "no"), row[NAMES]
         assert comes or not row[SHEET], f"a sheet of {row[NAMES]} without a card"
+        page = FOLDER / LINK.findall(row[PAGE])[0]
+        if not KNOWN.keys().isdisjoint(re.findall(r"`(\w+)`", row[NAMES])):
+            assert ("\n## No instance comes along\n" in page.read_text("utf-8")) != comes, page
     sections = re.findall(
         r"^## Trained here: `(.+)`$",
         "\n".join(page.read_text("utf-8") for page in FOLDER.glob("*.md")),
