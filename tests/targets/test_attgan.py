@@ -210,3 +210,18 @@ def test_a_size_that_it_cannot_take_is_refused(small: AttGAN) -> None:
 def test_it_does_what_any_target_must(small: AttGAN) -> None:
     found = conformance.examine(small)
     assert [each for findings in found.values() for each in findings] == []
+
+
+def test_the_bundled_instance_loads_is_small_and_turns_hair() -> None:
+    card = targets.card("attgan")
+    assert card.weights is not None
+    assert card.weights.bytes <= 2_500_000
+    assert "non-commercial" in card.licence
+    assert not card.commercial_use
+
+    target = targets.load("attgan")
+    grey = torch.full((1, 3, card.size, card.size), 0.5)
+    asked = target.conditions(grey, "edited")
+    assert tuple(each.name for each in asked) == FIVE == card.attributes
+    black, blond, brown = (float(target.forge(grey, each).mean()) for each in asked[:3])
+    assert blond > max(black, brown) + 0.02
