@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from antiforgery import targets
 from antiforgery.encoders.small import SmallEncoder
 from antiforgery.errors import WeightsError
 from antiforgery.targets import swapper
@@ -153,3 +154,20 @@ def test_fp16_weights_are_read_as_they_are(card: TargetCard, network: SwapperNet
     wanted = network.swap(images, network.people[:1])
 
     assert (target.forge(images, first) - wanted).abs().max() < 0.02
+
+
+def test_the_bundled_instance_loads_is_small_and_knows_two_people() -> None:
+    card = targets.card("swapper")
+    assert card.weights is not None
+    assert card.weights.bytes <= 6_000_000
+    assert card.template == swapper.ARCHITECTURE.template
+    assert "non-commercial" in card.licence
+    assert not card.commercial_use
+
+    target = targets.load("swapper")
+    images = torch.rand(2, 3, card.size, card.size)
+    asked = target.conditions(images, "swapped")
+    assert [each.name for each in asked] == ["person 1", "person 2"]
+    assert torch.equal(target.forge(images, asked[0]), target.forge(images, asked[0]))
+    apart = (target.forge(images, asked[0]) - target.forge(images, asked[1])).abs()
+    assert apart.max() > 0.05

@@ -40,7 +40,10 @@ from antiforgery.targets.partner import Partner
 NAME = "swapping"
 VERSION = 1
 ROLES: tuple[Role, ...] = ("source", "swapped")
-KNOWN: Mapping[str, Mapping[str, int]] = {"deepfakes": {"person A": 397, "person B": 187}}
+KNOWN: Mapping[str, Mapping[str, int]] = {
+    "deepfakes": {"person A": 397, "person B": 187},
+    "swapper": {"person 1": 65, "person 2": 370},
+}
 """Whom a target's weights bring along, by condition: identity groups that it was trained on."""
 _ALIGNED_SIDE = 112
 _PARTNERS = "partners"
@@ -226,7 +229,11 @@ def _swaps_of(
     target: Target, role: Role, photo: Person, other: Person, known: Mapping[str, Tensor]
 ) -> Iterator[Swap]:
     image = photo.face.crop(target.card.template, target.card.size)
-    for asked in target.conditions(image, role, partners=(other.face,)):
+    paired = target.conditions(image, role, partners=(other.face,))
+    # A target may offer whom its weights bring along only where no partner is given.
+    hidden = known.keys() - {each.name for each in paired}
+    alone = target.conditions(image, role) if hidden else ()
+    for asked in (*(each for each in alone if each.name in hidden), *paired):
         forged = target.forge(image, asked).clamp(0, 1)
         yield _described(asked, forged, photo, other, known)
 

@@ -24,7 +24,7 @@ from antiforgery.targets.swap import IdentitySwap, SwapNetwork, split
 from antiforgery.targets.templates import ARCFACE
 
 SIZE = 64
-EXAGGERATION = 1.0
+EXAGGERATION = 1.5
 """How much of the way from a face's own identity to the wanted one is gone again beyond it.
 
 A short training leaves the step too short, as without guidance a diffusion model does.
