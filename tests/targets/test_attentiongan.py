@@ -164,3 +164,17 @@ def test_conditions_are_those_of_stargan(small: AttentionGAN) -> None:
 def test_a_size_that_it_cannot_take_is_refused(small: AttentionGAN) -> None:
     with pytest.raises(UsageError, match="multiples of 4"):
         small.forge(torch.rand(1, 3, 30, 32), Condition("none", "edited", torch.zeros(1, 5)))
+
+
+def test_the_bundled_instance_loads_and_is_small() -> None:
+    card = targets.card("attentiongan")
+    assert card.weights is not None
+    assert card.weights.bytes <= 2_500_000
+    assert not card.commercial_use
+
+    target = targets.load("attentiongan")
+    image = torch.rand(1, 3, card.size, card.size)
+    asked = target.conditions(image, "edited")
+
+    assert tuple(each.name for each in asked) == stargan.ATTRIBUTES
+    assert not torch.equal(target.forge(image, asked[0]), target.forge(image, asked[1]))

@@ -1,4 +1,4 @@
-"""Trains the bundled Fader Network (Lample et al., NeurIPS 2017) on a CPU core or one GPU.
+"""Trains a small Fader Network (Lample et al., NeurIPS 2017) on a CPU core or one GPU.
 
 As the paper has it, the auto-encoder restores faces from their code and their labels, and a
 discriminator reads the labels from the code, which the encoder learns to hide. What is shorter
