@@ -90,3 +90,17 @@ def test_a_sheet_that_is_there_is_kept(
     assert left.value.code == 1
     assert "exists" in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("options", [["--sheet"], ["--condition", "Black_Hair"]])
+def test_no_original_is_touched(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "me.png"
+    Image.new("RGB", (64, 64)).save(own)
+    before = own.read_bytes()
+    with pytest.raises(SystemExit) as left:
+        main(["forge", str(own), "--target", "stargan", "-o", str(own), "--overwrite", *options])
+    assert left.value.code == 2
+    assert "one of the photos" in capsys.readouterr().err
+    assert own.read_bytes() == before

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from antiforgery.errors import WeightsError
-from antiforgery.weights.checkpoint import read_checkpoint
+from antiforgery.weights.checkpoint import Refused, TensorUnpickler, read_checkpoint
 
 MODULES = ("someones.model",)
 
@@ -309,3 +309,21 @@ def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path) -> None:
     torch.save(endless, tmp_path / "endless.pth")
     with pytest.raises(WeightsError, match="contains itself"):
         read_checkpoint(tmp_path / "endless.pth")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ("torch._utils", "_rebuild_tensor"),
+        ("torch", "FloatStorage"),
+        ("torch.nn.modules", "Conv2d"),
+    ],
+)
+def test_a_pickle_changes_nothing_that_it_names(named: tuple[str, str]) -> None:
+    """BUILD with a pair of states sets attributes, here of what a name stands for."""
+    module, name = named
+    program = b"c" + f"{module}\n{name}\n".encode() + b"(N}(V__name__\nVchanged\nutb."
+    with pytest.raises((AttributeError, TypeError, Refused)):
+        TensorUnpickler(io.BytesIO(program)).load()
+    assert torch._utils._rebuild_tensor.__name__ == "_rebuild_tensor"
+    assert torch.FloatStorage.__name__ == "FloatStorage"

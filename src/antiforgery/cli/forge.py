@@ -48,6 +48,7 @@ def forge(
     from antiforgery.simulate import Forger, resolve
     from antiforgery.targets.partner import partner_of
 
+    _refuse_originals(output, [photo, *(partner or ())])
     loaded, roles = resolve(target)
     partners = [partner_of(read_photo(path).pixels, path.name) for path in partner or ()]
     forger = Forger.of(read_photo(photo), loaded, partners)
@@ -56,6 +57,13 @@ def forge(
     else:
         told = _write_one(forger, roles, condition, output, overwrite=overwrite)
     typer.echo(f"{output}: {told}")
+
+
+def _refuse_originals(output: Path, originals: list[Path]) -> None:
+    from antiforgery.errors import UsageError
+
+    if any(output.exists() and each.exists() and output.samefile(each) for each in originals):
+        raise UsageError(f"{output} is one of the photos that were named: choose another output.")
 
 
 def _write_one(

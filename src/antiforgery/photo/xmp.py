@@ -17,9 +17,7 @@ _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _ADOBE, _GOOGLE = "http://ns.adobe.com/", "http://ns.google.com/photos/1.0/"
 _XMP, _TIFF, _EXIF = f"{_ADOBE}xap/1.0/", f"{_ADOBE}tiff/1.0/", f"{_ADOBE}exif/1.0/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-_COMPOSITE = (
-    "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-)
+_COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _PREVIEW = "the XMP preview"
 _PREVIEWS = {
     f"{_ADOBE}xap/1.0/g/img/": _PREVIEW,

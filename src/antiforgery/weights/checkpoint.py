@@ -36,15 +36,48 @@ _INERT = (
     "_codecs",
 )
 """Packages whose classes lie in checkpoints beside the weights; they become skeletons."""
+
+
+class Refused(pickle.UnpicklingError):
+    """A pickle asks for something that no checkpoint needs."""
+
+
+class _FixedClass(type):
+    """A class whose own attributes no pickle can set."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        raise Refused(f"a change of {cls.__name__}.{name}")
+
+
+class _Parameter(metaclass=_FixedClass):
+    """Makes parameters, as the class of that name does; a class, because old files want one."""
+
+    def __new__(cls, data: Tensor, requires_grad: bool = True) -> Any:
+        return torch.nn.Parameter(data, requires_grad)
+
+
+def _fixed(call: Any) -> Any:
+    """Calls what it stands for, and cannot be changed.
+
+    A pickle may set attributes of whatever it is given, so it is never given a function of PyTorch.
+    """
+    return type("_Fixed", (), {"__slots__": (), "__call__": staticmethod(call)})()
+
+
+def _storage(dtype: torch.dtype) -> Any:
+    """Stands for a class of storages, of which only the kind of number is asked."""
+    return type("_Storage", (), {"__slots__": (), "dtype": dtype})()
+
+
 _KNOWN: Mapping[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
-    ("torch.nn.parameter", "Parameter"): torch.nn.Parameter,
+    ("torch.nn.parameter", "Parameter"): _Parameter,
     ("builtins", "set"): set,
     ("__builtin__", "set"): set,
     **{
-        ("torch._utils", function.__name__): function
+        ("torch._utils", function.__name__): _fixed(function)
         for function in (
             torch._utils._rebuild_tensor,
             torch._utils._rebuild_tensor_v2,
@@ -52,7 +85,19 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
         )
     },
 }
-_STORAGES = ("torch", "torch.cuda", "torch.storage")
+_STORAGE_MODULES = ("torch", "torch.cuda", "torch.storage")
+_STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
 _ADVICE = "load it where you trust it, save the network's state_dict() alone, and give that file"
 
 
@@ -89,7 +134,7 @@ def read_checkpoint(path: Path, modules: Sequence[str] = ()) -> Checkpoint:
     return Checkpoint(tensors, values)
 
 
-class Skeleton:
+class Skeleton(metaclass=_FixedClass):
     """What an object of a class that is not imported becomes: its attributes and nothing else."""
 
     dump_patches = False
@@ -106,10 +151,6 @@ class Skeleton:
         """Forget items, as of dictionaries of a class of their own."""
 
 
-class Refused(pickle.UnpicklingError):
-    """A pickle asks for something that no checkpoint needs."""
-
-
 class TensorUnpickler(pickle.Unpickler):
     """Knows tensors, containers and skeletons."""
 
@@ -120,10 +161,10 @@ class TensorUnpickler(pickle.Unpickler):
         known = _KNOWN.get((module, name))
         if known is not None:
             return known
-        if module in _STORAGES and name.endswith("Storage") and hasattr(torch, name):
-            return getattr(torch, name)
+        if module in _STORAGE_MODULES and name in _STORAGES:
+            return _storage(_STORAGES[name])
         if any(module == each or module.startswith(f"{each}.") for each in self.inert):
-            return type(name.rpartition(".")[2], (Skeleton,), {"__module__": module})
+            return _FixedClass(name.rpartition(".")[2], (Skeleton,), {"__module__": module})
         raise Refused(f"{module}.{name}")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from importlib import resources
@@ -163,6 +164,10 @@ def own_folder() -> Path:
 
 def _name(ref: WeightsRef) -> str:
     origin = urlsplit(ref.url).path if ref.url is not None else ref.file or ""
+    if not re.fullmatch("[0-9a-f]{64}", ref.sha256):
+        raise WeightsError(
+            f"'{ref.sha256}' is no sha256: a card names one of 64 hexadecimal digits."
+        )
     return f"{ref.sha256}{PurePosixPath(origin).suffix}"
 
 
