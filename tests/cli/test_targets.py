@@ -52,7 +52,7 @@ def test_info_shows_the_card(capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(output(capsys, "info", "example", "--json"))
     assert facts["size"] == 32
     assert facts["weights"] == {
-        "sha256": "00",
+        "sha256": "0" * 64,
         "bytes": 3,
         "licence": "none",
         "file": "example.safetensors",
