@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from antiforgery.targets.edits import (
     require_multiple,
     tiled,
 )
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_170
 from antiforgery.weights.network import numbered
@@ -151,7 +152,7 @@ class AttGANGenerator(nn.Module):
         return self.decode(self.encode(image), attributes)
 
 
-class AttGAN:
+class AttGAN(NetworkTarget[nn.Module]):
     """An AttGAN generator as a target for the role ``edited``.
 
     ``layers`` is how often it halves the picture, ``names`` are its attributes in their order.
@@ -160,15 +161,9 @@ class AttGAN:
     def __init__(
         self, card: TargetCard, generator: nn.Module, layers: int, names: Sequence[str]
     ) -> None:
-        self.card = card
+        super().__init__(card, generator)
         self._factor = 2**layers
-        self._generator = generator.eval().requires_grad_(False)
         self._names = tuple(names)
-
-    def to(self, device: torch.device) -> Self:
-        """Move the network to ``device`` and return the target."""
-        self._generator.to(device)
-        return self
 
     def conditions(
         self,
@@ -192,7 +187,7 @@ class AttGAN:
     def forge(self, images: Tensor, condition: Condition) -> Tensor:
         """Edit faces ``(N, 3, H, W)`` in [0, 1] by a condition's value ``(N, A)``."""
         require_multiple(images, self._factor, self.card.name)
-        edited: Tensor = self._generator(images * 2 - 1, condition.value)
+        edited: Tensor = self._network(images * 2 - 1, condition.value)
         return (edited + 1) / 2
 
     def _told(self, images: Tensor, signs: Tensor) -> Tensor:

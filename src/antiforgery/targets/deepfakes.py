@@ -25,6 +25,7 @@ from antiforgery.targets.architecture import (
 )
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import Template
 
@@ -141,17 +142,8 @@ def _decoder(shared: int, growing: Sequence[int]) -> nn.Sequential:
     )
 
 
-class DeepFakes:
+class DeepFakes(NetworkTarget[DeepFakesNetwork]):
     """A DeepFakes auto-encoder as a target for the role ``swapped``: it knows whom it renders."""
-
-    def __init__(self, card: TargetCard, network: DeepFakesNetwork) -> None:
-        self.card = card
-        self._network = network.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> DeepFakes:
-        """Move the network to ``device`` and return the target."""
-        self._network.to(device)
-        return self
 
     def conditions(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Self, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from antiforgery.targets.edits import (
     require_multiple,
     tiled,
 )
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_178
 
@@ -126,21 +127,15 @@ def attribute_code(sliders: Tensor) -> Tensor:
     return torch.stack([1 - sliders, sliders], dim=2).flatten(1)
 
 
-class Fader:
+class Fader(NetworkTarget[FaderAutoencoder]):
     """A Fader Network as a target for the role ``edited``.
 
     The card's ``attributes`` name what its sliders are; a file does not tell.
     """
 
     def __init__(self, card: TargetCard, network: FaderAutoencoder, names: Sequence[str]) -> None:
-        self.card = card
-        self._network = network.eval().requires_grad_(False)
+        super().__init__(card, network)
         self._names = tuple(names)
-
-    def to(self, device: torch.device) -> Self:
-        """Move the network to ``device`` and return the target."""
-        self._network.to(device)
-        return self
 
     def conditions(
         self,

@@ -21,6 +21,7 @@ from antiforgery.targets.architecture import Architecture, State, loaded_network
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.edits import HAIR_COLOURS, labels_of, require_multiple
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_HQ
 from antiforgery.weights.network import numbered
@@ -277,20 +278,11 @@ class HiSDNetwork(nn.Module):
         return style
 
 
-class HiSD:
+class HiSD(NetworkTarget[HiSDNetwork]):
     """A HiSD generator as a target for the role ``edited``.
 
     A condition's value ``(N, tags, 1 + S)`` holds per tag whether it is edited, and the style.
     """
-
-    def __init__(self, card: TargetCard, network: HiSDNetwork) -> None:
-        self.card = card
-        self._network = network.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> HiSD:
-        """Move the network to ``device`` and return the target."""
-        self._network.to(device)
-        return self
 
     def conditions(
         self,

@@ -6,7 +6,6 @@ The card says what the file takes and gives: see :mod:`~antiforgery.targets.onnx
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +23,7 @@ from antiforgery.photo.templates import Template
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.edits import attribute_names, edited_labels, labels_apart, labels_of
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.onnx_card import OnnxCard, OnnxFace, OnnxIdentity, OnnxLabels
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.swap import IdentitySwap, SwapNetwork
@@ -144,20 +144,11 @@ class OnnxSwap(IdentitySwap):
         return super().forge(images, condition)
 
 
-class OnnxAlone:
+class OnnxAlone(NetworkTarget[Forger]):
     """A file that is asked nothing: it edits in one way, or knows one person to swap in.
 
     Its condition's value is a one for each face.
     """
-
-    def __init__(self, card: TargetCard, forger: Forger) -> None:
-        self.card = card
-        self._forger = forger
-
-    def to(self, device: torch.device) -> Self:
-        """Move the network to ``device`` and return the target."""
-        self._forger.to(device)
-        return self
 
     def conditions(
         self,
@@ -175,7 +166,7 @@ class OnnxAlone:
         """Forge faces ``(N, 3, S, S)`` in [0, 1]. Raises ``UsageError``."""
         del condition
         _require_size(self.card, images)
-        forged: Tensor = self._forger(images, {})
+        forged: Tensor = self._network(images, {})
         return forged
 
 
@@ -218,7 +209,7 @@ class OnnxEditor(OnnxAlone):
 
     def _set(self, images: Tensor, values: Tensor) -> Tensor:
         told = self._labels.off + (self._labels.on - self._labels.off) * values.to(images)
-        forged: Tensor = self._forger(images, {self._labels.input: told})
+        forged: Tensor = self._network(images, {self._labels.input: told})
         return forged
 
     def _told_signs(self, images: Tensor, signs: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ CelebA 128 and 256 generators load unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from antiforgery.targets.edits import (
     require_multiple,
     tiled,
 )
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_178
 
@@ -117,17 +118,8 @@ class StarGANGenerator(nn.Module):
         return edited
 
 
-class StarGAN:
+class StarGAN(NetworkTarget[nn.Module]):
     """A generator that is told absolute labels, as a target for the role ``edited``."""
-
-    def __init__(self, card: TargetCard, generator: nn.Module) -> None:
-        self.card = card
-        self._generator = generator.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> Self:
-        """Move the network to ``device`` and return the target."""
-        self._generator.to(device)
-        return self
 
     def conditions(
         self,
@@ -154,7 +146,7 @@ class StarGAN:
 
     def _edited(self, images: Tensor, labels: Tensor) -> Tensor:
         require_multiple(images, 4, self.card.name, least=2)
-        edited: Tensor = self._generator(images * 2 - 1, labels)
+        edited: Tensor = self._network(images * 2 - 1, labels)
         return ((edited + 1) / 2).clamp(0, 1)
 
 

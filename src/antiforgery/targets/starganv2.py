@@ -20,6 +20,7 @@ from antiforgery.targets.architecture import Architecture, State, loaded_network
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.edits import require_multiple
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.templates import CELEBA_HQ
 from antiforgery.weights.network import numbered
@@ -286,20 +287,11 @@ class StarGANv2Network(nn.Module):
         self.domains = len(style_encoder.unshared)
 
 
-class StarGANv2:
+class StarGANv2(NetworkTarget[StarGANv2Network]):
     """StarGAN v2 as a target for the role ``edited``; a condition's value is a style ``(N, S)``.
 
     The network runs without masks: what finds the landmarks that they need is not part of this.
     """
-
-    def __init__(self, card: TargetCard, network: StarGANv2Network) -> None:
-        self.card = card
-        self._network = network.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> StarGANv2:
-        """Move the networks to ``device`` and return the target."""
-        self._network.to(device)
-        return self
 
     def conditions(
         self,

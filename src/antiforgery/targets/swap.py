@@ -13,6 +13,7 @@ from antiforgery.errors import UsageError, WeightsError
 from antiforgery.targets.architecture import State
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 
 _GENERATOR = "generator"
@@ -42,7 +43,7 @@ class SwapNetwork(nn.Module):
         """The images, each with the face of that identity."""
 
 
-class IdentitySwap:
+class IdentitySwap(NetworkTarget[SwapNetwork]):
     """A face swap as a target for both roles.
 
     As ``source`` the photo gives its identity to a partner's picture, and gradients reach it
@@ -54,14 +55,8 @@ class IdentitySwap:
         self, card: TargetCard, network: SwapNetwork, identities: Mapping[str, Tensor] | None = None
     ) -> None:
         """``identities`` are embeddings ``(1, D)`` of whom a face becomes without a partner."""
-        self.card = card
-        self._network = network.eval().requires_grad_(False)
+        super().__init__(card, network)
         self._identities = tuple((identities or {}).items())
-
-    def to(self, device: torch.device) -> IdentitySwap:
-        """Move the networks to ``device`` and return the target."""
-        self._network.to(device)
-        return self
 
     @torch.no_grad()
     def conditions(
