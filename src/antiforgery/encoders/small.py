@@ -23,7 +23,7 @@ _HALVINGS = 2
 _FINAL_SIDE = SIZE // _UNSHUFFLE // 2**_HALVINGS
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut; one that widens halves the image."""
 
     def __init__(self, narrow: int, wide: int) -> None:
@@ -68,7 +68,7 @@ class SmallEncoder(nn.Module):
             nn.BatchNorm2d(first),
             nn.PReLU(first),
         )
-        self.body = nn.Sequential(*(_Block(narrow, wide) for narrow, wide in pairs))
+        self.body = nn.Sequential(*(Block(narrow, wide) for narrow, wide in pairs))
         self.gather = nn.Sequential(
             nn.Conv2d(last, last, _FINAL_SIDE, groups=last, bias=False), nn.BatchNorm2d(last)
         )

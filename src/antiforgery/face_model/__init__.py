@@ -1,0 +1,15 @@
+"""A face as a few numbers: the 68 landmarks in space, read off a crop and put back."""
+
+from antiforgery.face_model.registry import bundled
+from antiforgery.face_model.regressor import FaceReader, Fit, FittingReader
+from antiforgery.face_model.shape import FaceModel, Parameters, rotation_matrix
+
+__all__ = [
+    "FaceModel",
+    "FaceReader",
+    "Fit",
+    "FittingReader",
+    "Parameters",
+    "bundled",
+    "rotation_matrix",
+]

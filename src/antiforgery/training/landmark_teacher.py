@@ -1,0 +1,151 @@
+"""A published network that says where 68 landmarks lie, by which our own learns (3DDFA v2).
+
+Guo et al., ECCV 2020, arXiv 2009.09960: a MobileNet that regresses a pose and a face shape. Its
+weights, under the MIT licence, teach and are no part of this project: who trains names the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from antiforgery.errors import UsageError, WeightsError
+from antiforgery.face_model.points import COUNT, MIRRORED
+from antiforgery.weights.network import State, filled
+
+SIZE = 120
+_PARAMETERS = 62
+_BLOCKS = (
+    ("dw2_1", 2, 1),
+    ("dw2_2", 4, 2),
+    ("dw3_1", 4, 1),
+    ("dw3_2", 8, 2),
+    ("dw4_1", 8, 1),
+    ("dw4_2", 16, 2),
+    *((f"dw5_{index}", 16, 1) for index in range(1, 6)),
+    ("dw5_6", 32, 2),
+    ("dw6", 32, 1),
+)
+"""Name, channels in those of the first layer, stride."""
+
+
+class _Block(nn.Module):
+    """A convolution per channel, then one across channels; norm and ReLU after each."""
+
+    def __init__(self, narrow: int, wide: int, stride: int) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(narrow, narrow, 3, stride, 1, groups=narrow, bias=False)
+        self.bn_dw = nn.BatchNorm2d(narrow)
+        self.conv_sep = nn.Conv2d(narrow, wide, 1, bias=False)
+        self.bn_sep = nn.BatchNorm2d(wide)
+
+    def forward(self, features: Tensor) -> Tensor:
+        hidden = F.relu(self.bn_dw(self.conv_dw(features)))
+        return F.relu(self.bn_sep(self.conv_sep(hidden)))
+
+
+class Tddfa(nn.Module):
+    """The published network; ``width`` is 16 in it.
+
+    Shape: ``(N, 3, 120, 120)`` gives the normalised parameters ``(N, 62)`` and the landmarks
+    ``(N, 136)``, all x before all y, in half sides from the middle. Range: BGR,
+    ``(x - 127.5) / 128`` of 8-bit values.
+    """
+
+    param_mean: Tensor
+    param_std: Tensor
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        channels = [width, *(width * times for _, times, _ in _BLOCKS)]
+        for (name, _, stride), (narrow, wide) in zip(_BLOCKS, pairwise(channels), strict=True):
+            self.add_module(name, _Block(narrow, wide, stride))
+        self.fc = nn.Linear(channels[-1], _PARAMETERS)
+        self.fc_lm = nn.Linear(channels[-1], 2 * COUNT)
+        self.register_buffer("param_mean", torch.zeros(_PARAMETERS))
+        self.register_buffer("param_std", torch.ones(_PARAMETERS))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters and landmarks."""
+        features = F.relu(self.bn1(self.conv1(images)))
+        for name, _, _ in _BLOCKS:
+            features = self.get_submodule(name)(features)
+        pooled = features.mean(dim=(2, 3))
+        return self.fc(pooled), self.fc_lm(pooled)
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What the teacher says of faces.
+
+    ``points`` ``(N, 68, 2)`` in fractions of the crop; ``rotation`` ``(N, 3, 3)`` of the head, with
+    x to the right, y down and z into the picture.
+    """
+
+    points: Tensor
+    rotation: Tensor
+
+
+class Teacher:
+    """The network, asked twice: the mirror image's answer is mirrored back and the mean taken."""
+
+    def __init__(self, network: Tddfa) -> None:
+        self._network = network.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def __call__(self, crops: Tensor) -> Taught:
+        """What it sees in ``(N, 3, 120, 120)`` RGB in [0, 1]."""
+        straight, mirrored = self._once(crops), self._once(crops.flip(3))
+        points = mirrored.points[:, list(MIRRORED)]
+        points = torch.stack([1 - points[..., 0], points[..., 1]], dim=-1)
+        mirror = torch.tensor([1.0, -1.0, -1.0])
+        turned = mirrored.rotation * mirror * mirror[:, None]
+        mean = torch.linalg.svd(straight.rotation + turned)
+        return Taught((straight.points + points) / 2, mean.U @ mean.Vh)
+
+    def _once(self, crops: Tensor) -> Taught:
+        parameters, landmarks = self._network((crops.flip(1) * 255 - 127.5) / 128)
+        points = (landmarks.view(-1, 2, COUNT).mT + 1) / 2
+        return Taught(points, self.rotation(parameters))
+
+    def rotation(self, parameters: Tensor) -> Tensor:
+        """The rotation that normalised parameters ``(N, 62)`` say."""
+        raw = parameters * self._network.param_std + self._network.param_mean
+        rows = F.normalize(raw[:, :12].view(-1, 3, 4)[:, :2, :3], dim=2)
+        # The rows are nearly at right angles; the second yields.
+        first = rows[:, 0]
+        second = F.normalize(rows[:, 1] - (rows[:, 1] * first).sum(1, keepdim=True) * first, dim=1)
+        rotation = torch.stack([first, second, torch.linalg.cross(first, second)], dim=1)
+        # Theirs has y up and z towards the viewer.
+        axes = rotation.new_tensor([1.0, -1.0, -1.0])
+        return rotation * axes * axes[:, None]
+
+
+def load_teacher(path: Path) -> Teacher:
+    """The teacher whose published weights a file holds.
+
+    Raises:
+        UsageError: The file is missing or of something else.
+    """
+    try:
+        state = {name: tensor.float() for name, tensor in load_file(path).items()}
+        network = filled("3DDFA v2's MobileNet", _build, state)
+    except (OSError, SafetensorError, WeightsError) as error:
+        raise UsageError(
+            f"{path} does not hold the landmark teacher: name 3DDFA v2's weights as safetensors."
+        ) from error
+    assert isinstance(network, Tddfa)  # noqa: S101
+    return Teacher(network)
+
+
+def _build(state: State) -> Tddfa:
+    return Tddfa(len(state["bn1.weight"]))
