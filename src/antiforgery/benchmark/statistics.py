@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -25,3 +26,12 @@ def estimate(per_photo: Sequence[float], *, seed: int = 0) -> Estimate:
     draws = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
     return Estimate(round(float(values.mean()), 5), round(float(low), 5), round(float(high), 5))
+
+
+def summary(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """How many photos, and each fact's mean and spread over those that have it."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {
+        "photos": len(rows),
+        **{name: asdict(estimate([r[name] for r in rows if name in r])) for name in names},
+    }

@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,10 @@ from torch.nn import functional as F
 
 from antiforgery import encoders, targets
 from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
+from antiforgery.benchmark.entrants import bundled_with
 from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest, group_faces
-from antiforgery.benchmark.statistics import estimate
+from antiforgery.benchmark.statistics import summary
 from antiforgery.errors import UsageError
 from antiforgery.judge import versions
 from antiforgery.photo.canvas import similarity, warp
@@ -34,7 +35,7 @@ from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Pixels
 from antiforgery.photo.templates import ARCFACE
 from antiforgery.targets.base import Condition, Target
-from antiforgery.targets.card import Point, Role, TargetCard
+from antiforgery.targets.card import Point, Role
 from antiforgery.targets.partner import Partner
 
 NAME = "swapping"
@@ -51,8 +52,7 @@ _PARTNERS = "partners"
 
 def swappers() -> tuple[str, ...]:
     """Targets whose weights come with this package and that swap faces."""
-    own = (name for name in targets.names() if name not in targets.plug_ins())
-    return tuple(name for name in own if _swaps(targets.card(name)))
+    return bundled_with(ROLES)
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def people_in(samples: Sequence[Sample], judge: Judge) -> list[Person]:
         faces = judge.find(pixels)
         if faces:
             face = Partner(sample.name, pixels, faces[0])
-            people.append(Person(face, _embedding(face, judge), sample.group))
+            people.append(Person(face, embedding_of(face, judge), sample.group))
     return people
 
 
@@ -206,11 +206,6 @@ def pairs(people: Sequence[Person]) -> Iterator[tuple[Person, Person]]:
         yield person, other
 
 
-def _swaps(card: TargetCard) -> bool:
-    bundled = card.weights is not None and card.weights.file is not None
-    return bundled and not card.judge_only and any(role in ROLES for role in card.roles)
-
-
 def _measure_role(
     target: Target,
     role: Role,
@@ -222,7 +217,7 @@ def _measure_role(
     for photo, other in pairs(people):
         for swap in _swaps_of(target, role, photo, other, known):
             rows.setdefault(swap.kind, []).append(_judge(swap, target.card.template, judge))
-    return {kind: _summary(found) for kind, found in rows.items()}
+    return {kind: summary(found) for kind, found in rows.items()}
 
 
 def _swaps_of(
@@ -253,7 +248,7 @@ def _judge(swap: Swap, template: Sequence[Point], judge: Judge) -> dict[str, flo
     """Facts about one forgery; that of landmarks is missing where no face is found in it."""
     picture = composite(swap.receiver.face, template, swap.forged)
     seen = replaced(swap.receiver.face, picture)
-    shown = _embedding(seen, judge)
+    shown = embedding_of(seen, judge)
     to_source = float(F.cosine_similarity(shown, swap.source))
     to_swapped = float(F.cosine_similarity(shown, swap.receiver.embedding))
     row = {
@@ -283,18 +278,10 @@ def _aligned(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def _embedding(face: Partner, judge: Judge) -> Tensor:
+def embedding_of(face: Partner, judge: Judge) -> Tensor:
+    """Whom a picture shows at the place of that face, ``(1, D)``."""
     return judge.embed(face.crop(ARCFACE, _ALIGNED_SIDE))
 
 
 def _tensor(pixels: Pixels) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None]
-
-
-def _summary(rows: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """Each fact's mean and spread over the photos that have it."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {
-        "photos": len(rows),
-        **{name: asdict(estimate([r[name] for r in rows if name in r])) for name in names},
-    }

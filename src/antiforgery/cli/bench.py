@@ -19,9 +19,9 @@ def register(app: typer.Typer) -> None:
 
 def run(
     protocol: Annotated[
-        Literal["quick", "editing", "swapping"],
+        Literal["quick", "editing", "swapping", "reenactment"],
         typer.Argument(
-            help="quick: protection and its cost; editing, swapping: whether targets really do it."
+            help="quick: protection and its cost; the others: whether targets really do it."
         ),
     ],
     data: Annotated[Path, typer.Option(help="The folder that holds celeba/ and portraits/.")],
@@ -30,7 +30,7 @@ def run(
     portraits: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 120,
 ) -> None:
     """Run a protocol and print where its JSON result lies."""
-    from antiforgery.benchmark import editing, quick, swapping
+    from antiforgery.benchmark import editing, quick, reenactment, swapping
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -39,6 +39,8 @@ def run(
         written = editing.run(editing.Run(data=data, out=out, faces=faces), say)
     elif protocol == "swapping":
         written = swapping.run(swapping.Run(data=data, out=out, faces=faces), say)
+    elif protocol == "reenactment":
+        written = reenactment.run(reenactment.Run(data=data, out=out, faces=faces), say)
     else:
         written = quick.run(quick.Run(data, out, faces=faces, portraits=portraits), say)
     typer.echo(str(written))
