@@ -6,7 +6,7 @@ CelebA 128 and 256 generators load unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -35,6 +35,9 @@ from antiforgery.targets.templates import CELEBA_178
 
 ATTRIBUTES = (*HAIR_COLOURS, "Male", "Young")
 
+Norm = Callable[[int], nn.Module]
+"""Makes what normalises that many channels."""
+
 
 class InstanceStatisticsNorm(nn.InstanceNorm2d):
     """Instance norm that always uses the statistics of the image at hand.
@@ -54,14 +57,14 @@ class InstanceStatisticsNorm(nn.InstanceNorm2d):
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with instance norm; the input is added, nothing follows the sum."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm = InstanceStatisticsNorm) -> None:
         super().__init__()
         self.main = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            InstanceStatisticsNorm(channels),
+            norm(channels),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            InstanceStatisticsNorm(channels),
+            norm(channels),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -70,35 +73,43 @@ class ResidualBlock(nn.Module):
         return features + residual
 
 
-def generator_layers(
-    conv_dim: int, c_dim: int, repeat_num: int, out_channels: int
+def trunk_layers(
+    conv_dim: int, c_dim: int, repeat_num: int, norm: Norm = InstanceStatisticsNorm
 ) -> list[nn.Module]:
-    """The published layers up to the last convolution, which gives ``out_channels`` maps.
+    """The published layers that give ``conv_dim`` maps of an image and ``c_dim`` labels.
 
-    Two down-samplings, residual blocks, two up-samplings.
+    Two down-samplings, residual blocks, two up-samplings. ``norm`` makes what normalises channels.
     """
     layers: list[nn.Module] = [
         nn.Conv2d(3 + c_dim, conv_dim, 7, padding=3, bias=False),
-        InstanceStatisticsNorm(conv_dim),
+        norm(conv_dim),
         nn.ReLU(inplace=True),
     ]
     width = conv_dim
     for _ in range(2):
         layers += [
             nn.Conv2d(width, width * 2, 4, stride=2, padding=1, bias=False),
-            InstanceStatisticsNorm(width * 2),
+            norm(width * 2),
             nn.ReLU(inplace=True),
         ]
         width *= 2
-    layers += [ResidualBlock(width) for _ in range(repeat_num)]
+    layers += [ResidualBlock(width, norm) for _ in range(repeat_num)]
     for _ in range(2):
         layers += [
             nn.ConvTranspose2d(width, width // 2, 4, stride=2, padding=1, bias=False),
-            InstanceStatisticsNorm(width // 2),
+            norm(width // 2),
             nn.ReLU(inplace=True),
         ]
         width //= 2
-    return [*layers, nn.Conv2d(width, out_channels, 7, padding=3, bias=False)]
+    return layers
+
+
+def generator_layers(
+    conv_dim: int, c_dim: int, repeat_num: int, out_channels: int
+) -> list[nn.Module]:
+    """:func:`trunk_layers`, then the last convolution, which gives ``out_channels`` maps."""
+    trunk = trunk_layers(conv_dim, c_dim, repeat_num)
+    return [*trunk, nn.Conv2d(conv_dim, out_channels, 7, padding=3, bias=False)]
 
 
 class StarGANGenerator(nn.Module):

@@ -20,6 +20,7 @@ __all__ = [
     "FFHQ",
     "HIFIFACE",
     "INSIGHTFACE_FRONTAL",
+    "VOXCELEB",
     "Template",
 ]
 
@@ -65,3 +66,15 @@ HIFIFACE: Template = (
     (0.6118, 0.7748),
 )
 """What the ONNX file of HifiFace expects that FaceFusion offers."""
+VOXCELEB: Template = (
+    (0.358, 0.412),
+    (0.642, 0.412),
+    (0.5, 0.587),
+    (0.374, 0.708),
+    (0.626, 0.708),
+)
+"""Mean landmarks in the square that the first order motion model's script cuts out of VoxCeleb.
+
+That is a detector's box and a tenth around. The boxes are those of our detector, which may differ a
+little from those of theirs.
+"""

@@ -20,7 +20,7 @@ from antiforgery.training.loop import Training
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionGANRecipe(EditorRecipe):
+class AttentionRecipe(EditorRecipe):
     """A face's mean attention shall be ``attention``.
 
     ``weight_attention`` is what the squared distance from that counts, ``weight_edges`` what the
@@ -36,7 +36,7 @@ class AttentionGANTrainee(EditorTrainee):
     """A generator that pays for its attention, and its critic."""
 
     def __init__(
-        self, recipe: AttentionGANRecipe, data: Path, _seed: int, device: torch.device
+        self, recipe: AttentionRecipe, data: Path, _seed: int, device: torch.device
     ) -> None:
         shape = (recipe.conv_dim, len(recipe.attributes), recipe.repeat_num)
         self._painter = AttentionGANGenerator(*shape)
@@ -46,13 +46,17 @@ class AttentionGANTrainee(EditorTrainee):
     def forge(self, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Edited faces, and the price of the attention they took."""
         attention, content = self._painter.parts(images, targets)
-        attention, prices = attention.float(), self._prices
-        off = attention.mean(dim=(1, 2, 3)) - prices.attention
-        price = {
-            "attention": prices.weight_attention * off.square().mean(),
-            "edges": prices.weight_edges * variation(attention),
-        }
-        return blended(images, attention, content), price
+        return blended(images, attention, content), price_of(attention, self._prices)
+
+
+def price_of(attention: Tensor, recipe: AttentionRecipe) -> dict[str, Tensor]:
+    """What maps ``(N, 1, H, W)`` in [0, 1] cost that say where content replaces the photo."""
+    attention = attention.float()
+    off = attention.mean(dim=(1, 2, 3)) - recipe.attention
+    return {
+        "attention": recipe.weight_attention * off.square().mean(),
+        "edges": recipe.weight_edges * variation(attention),
+    }
 
 
 def variation(maps: Tensor) -> Tensor:
@@ -62,4 +66,4 @@ def variation(maps: Tensor) -> Tensor:
     return down + across
 
 
-TRAINING = Training(name="attentiongan", recipe=AttentionGANRecipe, make=AttentionGANTrainee)
+TRAINING = Training(name="attentiongan", recipe=AttentionRecipe, make=AttentionGANTrainee)

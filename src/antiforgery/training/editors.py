@@ -100,13 +100,13 @@ class Discriminator(nn.Module):
         return self.patch(features), self.classify(features.mean(dim=(2, 3)))
 
 
-def random_view(images: Tensor) -> Tensor:
+def random_view(images: Tensor, spread: float = 0.3) -> Tensor:
     """Flip, shift, turn and scale each image a little, so that the critic cannot memorise."""
     count = images.shape[0]
-    angle = (torch.rand(count) - 0.5) * 0.3
-    scale = 1 + (torch.rand(count) - 0.5) * 0.3
+    angle = (torch.rand(count) - 0.5) * spread
+    scale = 1 + (torch.rand(count) - 0.5) * spread
     flip = torch.where(torch.rand(count) < 0.5, -1.0, 1.0)
-    shift = (torch.rand(count, 2) - 0.5) * 0.3
+    shift = (torch.rand(count, 2) - 0.5) * spread
     return posed(images, flip=flip, scale=scale, angle=angle, shift=shift)
 
 
@@ -140,6 +140,9 @@ def columns(images: Sequence[Tensor]) -> Tensor:
 class CriticTrainee(Trainee):
     """A generator that edits attributes, and the critic that teaches it to."""
 
+    view_spread = 0.3
+    """How much :func:`random_view` moves what the critic sees."""
+
     def __init__(
         self, recipe: CriticRecipe, data: Path, device: torch.device, generator: nn.Module
     ) -> None:
@@ -169,6 +172,14 @@ class CriticTrainee(Trainee):
     def reconstruction(self, step: int, images: Tensor, forged: Tensor, labels: Tensor) -> Tensor:
         """Mean distance of faces from what the generator restores of them."""
 
+    def view(self, images: Tensor) -> Tensor:
+        """What the critic sees of images."""
+        return random_view(images, self.view_spread)
+
+    def draw(self, labels: Tensor) -> Tensor:
+        """What is asked for, of faces with these labels ``(N, A)``."""
+        return draw_edits(labels, self.stage.switch_share, self.recipe.attributes)
+
     @abstractmethod
     def show(self, images: Tensor, labels: Tensor, index: int) -> Tensor:
         """Faces ``(N, 3, H, W)`` in [-1, 1] after that one edit, for the sheet."""
@@ -195,7 +206,7 @@ class CriticTrainee(Trainee):
         index = torch.randint(len(self.faces), (self.stage.batch,))
         images = (self.faces.pixels[index].float() / 127.5 - 1).to(self.device)
         labels = self.faces.labels[index].to(self.device)
-        targets = draw_edits(labels, self.stage.switch_share, self.recipe.attributes)
+        targets = self.draw(labels)
         with self.recipe.autocast(self.device):
             forged, price = self.forge(images, targets)
             losses = self._update_critic(step, images, forged.detach(), labels)
@@ -228,7 +239,7 @@ class CriticTrainee(Trainee):
         self, step: int, images: Tensor, forged: Tensor, labels: Tensor
     ) -> dict[str, float]:
         self.critic.requires_grad_(True)
-        patch, logits = self.critic(random_view(torch.cat([images, forged.to(images.dtype)])))
+        patch, logits = self.critic(self.view(torch.cat([images, forged.to(images.dtype)])))
         real_patch, fake_patch = patch.chunk(2)
         real_logits = logits[: len(images)]
         adversarial = F.softplus(-real_patch.float()).mean() + F.softplus(fake_patch.float()).mean()
@@ -243,7 +254,7 @@ class CriticTrainee(Trainee):
     def _penalise_critic(self, images: Tensor) -> None:
         """Add the R1 penalty (Mescheder et al. 2018) on real faces, lazily as StyleGAN2 does."""
         with torch.autocast(self.device.type, enabled=False):
-            views = random_view(images).requires_grad_(True)
+            views = self.view(images).requires_grad_(True)
             patch, _ = self.critic(views)
             (slope,) = torch.autograd.grad(
                 patch.mean(dim=(1, 2, 3)).sum(), views, create_graph=True
@@ -261,7 +272,7 @@ class CriticTrainee(Trainee):
     ) -> dict[str, float]:
         labels, targets = asked
         self.critic.requires_grad_(False)
-        patch, logits = self.critic(random_view(forged))
+        patch, logits = self.critic(self.view(forged))
         adversarial = F.softplus(-patch.float()).mean()
         classified = attribute_loss(logits, targets)
         reconstruction = self.reconstruction(step, images, forged, labels)
