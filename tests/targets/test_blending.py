@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -24,9 +26,15 @@ def pictures(height: int = 24, width: int = 21, count: int = 2) -> tuple[Tensor,
 
 
 def dense(
-    pasted: NDArray[np.float64], photo: NDArray[np.float64], mask: NDArray[np.float64]
+    pasted: NDArray[np.float64],
+    photo: NDArray[np.float64],
+    mask: NDArray[np.float64],
+    fading: float = 0.0,
 ) -> NDArray[np.float64]:
-    """One channel, every pixel an equation: Laplacian of the pasted inside, else the photo."""
+    """One channel, every pixel an equation: Laplacian of the pasted inside, else the photo.
+
+    With ``fading`` the pasted picture itself counts too.
+    """
     height, width = photo.shape
     matrix = np.eye(height * width)
     right = photo.flatten()
@@ -35,19 +43,19 @@ def dense(
             if not mask[row, column]:
                 continue
             here = row * width + column
-            right[here] = 0
+            right[here] = fading * pasted[row, column]
             for step in (1, -1, width, -width):
                 matrix[here, here + step] = -1
                 right[here] += pasted[row, column] - pasted.flatten()[here + step]
-            matrix[here, here] = 4
-    solved: NDArray[np.float64] = np.linalg.solve(matrix, right).reshape(height, width)
-    return solved
+            matrix[here, here] = 4 + fading
+    return np.linalg.solve(matrix, right).reshape(height, width).astype(np.float64)
 
 
-def test_it_is_what_a_dense_solver_finds() -> None:
+@pytest.mark.parametrize("reach", [math.inf, 3.0])
+def test_it_is_what_a_dense_solver_finds(reach: float) -> None:
     pasted, photo, mask = pictures()
 
-    blended = seamless(pasted, photo, mask)
+    blended = seamless(pasted, photo, mask, reach=reach)
 
     for index in range(2):
         for channel in range(3):
@@ -55,6 +63,7 @@ def test_it_is_what_a_dense_solver_finds() -> None:
                 pasted[index, channel].numpy(),
                 photo[index, channel].numpy(),
                 mask[index, 0].numpy(),
+                fading=reach**-2,
             )
             np.testing.assert_allclose(blended[index, channel].numpy(), expected, atol=1e-4)
 

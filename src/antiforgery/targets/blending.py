@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -17,11 +18,13 @@ _COARSEST = 4
 _TINY = 1e-30
 
 
-def seamless(pasted: Tensor, photo: Tensor, mask: Tensor) -> Tensor:
+def seamless(pasted: Tensor, photo: Tensor, mask: Tensor, *, reach: float = math.inf) -> Tensor:
     """The photo with what is pasted inside the mask: its gradients, the photo's values around.
 
     What is added to the pasted picture is harmonic inside and closes the gap at the border; that is
-    Poisson's equation with the pasted picture's gradients. Differentiable in both pictures.
+    Poisson's equation with the pasted picture's gradients. With a ``reach`` in pixels it also fades
+    towards the inside, to about a third within that distance (Bhat et al., ECCV 2008), so that
+    hair at the border throws no shadow over the face. Differentiable in both pictures.
 
     Shape: pictures ``(N, C, S, S)``, mask ``(N, 1, S, S)`` in {0, 1}. Pixels at the picture's edge
     are the photo's whatever the mask says. The result is not clipped.
@@ -29,26 +32,32 @@ def seamless(pasted: Tensor, photo: Tensor, mask: Tensor) -> Tensor:
     inside = torch.zeros_like(mask)
     inside[..., 1:-1, 1:-1] = mask[..., 1:-1, 1:-1]
     gap = photo - pasted
-    harmonic: Tensor = _Harmonic.apply(inside * _neighbours((1 - inside) * gap), inside)  # type: ignore[no-untyped-call]
+    harmonic: Tensor = _Harmonic.apply(
+        inside * _neighbours((1 - inside) * gap), inside, 4 + reach**-2
+    )  # type: ignore[no-untyped-call]
     return photo + inside * (harmonic - gap)
 
 
 class _Harmonic(torch.autograd.Function):
-    """Solves ``A h = b`` with Laplace's matrix of the pixels inside; it is its own adjoint."""
+    """Solves ``A h = b`` with Laplace's matrix of the pixels inside; it is its own adjoint.
+
+    ``diagonal`` is 4, or more where the solution is to fade.
+    """
 
     @staticmethod
-    def forward(ctx: Any, right: Tensor, inside: Tensor) -> Tensor:
+    def forward(ctx: Any, right: Tensor, inside: Tensor, diagonal: float) -> Tensor:
         ctx.save_for_backward(inside)
-        return _solved(right, inside)
+        ctx.diagonal = diagonal
+        return _solved(right, inside, diagonal)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
-        return _solved(inside * gradients[0], inside), None
+        return _solved(inside * gradients[0], inside, ctx.diagonal), None, None
 
 
-def _solved(right: Tensor, inside: Tensor) -> Tensor:
+def _solved(right: Tensor, inside: Tensor, diagonal: float) -> Tensor:
     """Conjugate gradients, preconditioned on all scales (Bramble et al. 1990)."""
     solution = torch.zeros_like(right)
     residual = right.clone()
@@ -58,7 +67,7 @@ def _solved(right: Tensor, inside: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         if bool((_dot(residual, residual) <= enough).all()):
             break
-        bent = 4 * direction - inside * _neighbours(direction)
+        bent = diagonal * direction - inside * _neighbours(direction)
         # Pictures that are done already have nothing left to divide by.
         step = agreement / _dot(direction, bent).clamp(min=_TINY)
         solution += step * direction
