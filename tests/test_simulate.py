@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import PhotoError, UsageError
 from antiforgery.photo import read_photo, write_photo
 from antiforgery.photo.model import Photo
-from antiforgery.simulate import Forger, choose, labelled
+from antiforgery.simulate import Forger, between, choose, drivers_in, labelled
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.partner import Partner, partner_of
@@ -127,3 +127,55 @@ def test_a_condition_is_named_or_the_only_one() -> None:
         choose([first, second], None)
     with pytest.raises(UsageError, match="There is no condition 'c': a, b"):
         choose([first, second], "c")
+
+
+def test_between_two_expressions_lies_a_straight_path() -> None:
+    codes = {"smile": (0.0, 1.0), "surprise": (1.0, 0.0), "sleep": (1.0, 3.0)}
+    asked = [Condition(name, "animated", torch.tensor([code])) for name, code in codes.items()]
+
+    path = between(asked, 1)
+
+    assert [each.name for each in path] == [
+        "smile",
+        "smile to surprise, 1/2",
+        "surprise",
+        "surprise to sleep, 1/2",
+        "sleep",
+    ]
+    values = torch.cat([each.value for each in path]).tolist()
+    assert values == [[0, 1], [0.5, 0.5], [1, 0], [1, 1.5], [1, 3]]
+    assert between(asked, 0) == tuple(asked)
+
+
+def test_nothing_lies_between_pictures_or_beside_one_expression() -> None:
+    pictures = [Condition(name, "animated", torch.zeros(1, 3, 8, 8)) for name in "ab"]
+    assert between(pictures, 0) == tuple(pictures)
+    with pytest.raises(UsageError, match="driven by pictures"):
+        between(pictures, 2)
+    with pytest.raises(UsageError, match="one expression, smile"):
+        between([Condition("smile", "animated", torch.zeros(1, 2))], 2)
+
+
+def test_drivers_come_by_name_and_what_is_none_is_told(photo: Photo, tmp_path: Path) -> None:
+    for name in ("b.png", "a.png"):
+        Image.fromarray(photo.pixels).save(tmp_path / name)
+    Image.new("RGB", (64, 64)).save(tmp_path / "wall.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / ".hidden").write_text("no picture")
+    told: list[str] = []
+
+    found = drivers_in([tmp_path, tmp_path / "b.png"], told.append)
+
+    assert [each.name for each in found] == ["a.png", "b.png", "b.png"]
+    assert [line.partition(":")[0] for line in told] == [
+        "notes.txt is left out",
+        "wall.png is left out",
+    ]
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "b.png").unlink()
+    with pytest.raises(UsageError, match=r"No photo in .* shows a face"):
+        drivers_in([tmp_path], told.append)
+    with pytest.raises(UsageError, match=r"No face was found in wall\.png"):
+        drivers_in([tmp_path / "wall.png"], told.append)
+    with pytest.raises(PhotoError, match="does not exist"):
+        drivers_in([tmp_path / "gone.png"], told.append)

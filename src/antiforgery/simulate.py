@@ -6,18 +6,21 @@ a band that says what it is, and metadata that says the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery import targets as known_targets
-from antiforgery.errors import UsageError
+from antiforgery.errors import PhotoError, UsageError
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo import xmp
+from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Metadata, Photo, Pixels
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role
@@ -28,6 +31,8 @@ _FADE = 0.1
 _BAND = 0.05
 """Height of the label's band, as a fraction of the picture's."""
 _LEAST_BAND = 12
+_PICTURE = 4
+"""Axes of a condition's value that is a picture; a code or landmarks have fewer."""
 _PAPER = (24, 24, 24)
 _INK = (255, 224, 96)
 
@@ -83,13 +88,13 @@ class Forger:
             )
         with torch.no_grad():
             return self.target.conditions(
-                self._crop(), role, labels=self.labels, partners=self.partners
+                self._crop, role, labels=self.labels, partners=self.partners
             )
 
     @torch.no_grad()
     def forge(self, condition: Condition) -> Simulation:
         """What the target returns for ``condition``, one of :meth:`conditions`."""
-        crop = self._crop()
+        crop = self._crop
         forged = self.target.forge(crop, condition).clamp(0, 1)
         changed = condition.value if condition.role == "source" else crop
         name = self.target.card.name
@@ -104,6 +109,7 @@ class Forger:
         pasted = _pasted(receives, simulation.forged, self.target)
         return _declared(replace(self.photo, alpha=None), pasted, simulation.title)
 
+    @cached_property
     def _crop(self) -> Tensor:
         card = self.target.card
         return self.face.crop(card.template, card.size)
@@ -142,20 +148,82 @@ def choose(conditions: Sequence[Condition], name: str | None) -> Condition:
     raise UsageError(f"{problem[0].upper()}{problem[1:]}: {known}.")
 
 
-def resolve(name: str) -> tuple[Target, tuple[Role, ...]]:
-    """A target and its roles, from ``NAME`` or ``NAME:ROLE``.
+def between(conditions: Sequence[Condition], count: int) -> tuple[Condition, ...]:
+    """The conditions with ``count`` more between each two, on straight paths from one to the next.
 
-    Raises ``UsageError`` for an unknown one, ``WeightsError`` for missing weights.
+    Raises ``UsageError`` where there is one only, or where a condition is another picture: what
+    lies between two pictures is no face.
     """
-    return known_targets.with_roles(name)
+    if not count:
+        return tuple(conditions)
+    if any(each.value.ndim == _PICTURE for each in conditions):
+        raise UsageError(
+            "This target is driven by pictures, between which there is nothing: leave out --frames "
+            "and name a folder of drivers with --driver."
+        )
+    if len(conditions) == 1:
+        raise UsageError(
+            f"There is nothing between one expression, {conditions[0].name}: name more with "
+            "--driver."
+        )
+    path = [conditions[0]]
+    for one, other in pairwise(conditions):
+        for step in range(1, count + 1):
+            value = one.value.lerp(other.value, step / (count + 1))
+            path.append(
+                replace(one, name=f"{one.name} to {other.name}, {step}/{count + 1}", value=value)
+            )
+        path.append(other)
+    return tuple(path)
+
+
+def drivers_in(named: Sequence[Path], skip: Callable[[str], None]) -> tuple[Partner, ...]:
+    """The largest faces of photos, and of all in folders of them, there in the order of names.
+
+    What cannot be used in a folder is left out, and ``skip`` is told why in a sentence.
+
+    Raises:
+        PhotoError: A photo or folder cannot be read.
+        UsageError: There is no face in a photo, or in a whole folder.
+    """
+    found: list[Partner] = []
+    for path in named:
+        found += _drivers_of(path, skip) if path.is_dir() else [_driver(path)]
+    return tuple(found)
+
+
+def _drivers_of(folder: Path, skip: Callable[[str], None]) -> list[Partner]:
+    try:
+        files = sorted(each for each in folder.iterdir() if _may_be_photo(each))
+    except OSError as error:
+        raise PhotoError(f"{folder} cannot be read: {error.strerror}.") from error
+    found = []
+    for path in files:
+        try:
+            found.append(_driver(path))
+        except (PhotoError, UsageError) as error:
+            skip(f"{path.name} is left out: {error}")
+    if not found:
+        raise UsageError(f"No photo in {folder} shows a face: name other drivers with --driver.")
+    return found
+
+
+def _may_be_photo(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".")
+
+
+def _driver(path: Path) -> Partner:
+    return partner_of(read_photo(path).pixels, path.name)
 
 
 def _pasted(receives: Partner, forged: Tensor, target: Target) -> Pixels:
     """The forged crop at its place in the photo, faded in at its border."""
     shape = receives.pixels.shape
     whole = geometry.Canvas((0, 0, shape[1], shape[0]), shape[:2], receives.face.landmarks)
-    matrix = geometry.crop_matrix(whole, target.card.template)
-    left, top, right, bottom = _reach(matrix, shape)
+    template = target.card.template
+    matrix = geometry.crop_matrix(whole, template)
+    reach = geometry.face_canvas(shape, receives.face, [template], jitter_margin=0.0)
+    left, top, right, bottom = reach.box
     x = torch.arange(left, right, dtype=torch.float64) + 0.5
     y = torch.arange(top, bottom, dtype=torch.float64) + 0.5
     at = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
@@ -172,15 +240,6 @@ def _pasted(receives: Partner, forged: Tensor, target: Target) -> Pixels:
     pixels = receives.pixels.copy()
     pixels[box] = mixed.round().byte().permute(1, 2, 0).numpy()
     return pixels
-
-
-def _reach(matrix: Tensor, shape: Sequence[int]) -> geometry.Box:
-    """The part of the photo that the crop covers."""
-    corners = torch.tensor([(0, 0), (1, 0), (0, 1), (1, 1)], dtype=torch.float64)
-    at = torch.linalg.solve(matrix[:, :2], (corners - matrix[:, 2]).T).T
-    low, high = at.amin(dim=0).floor().int().tolist(), at.amax(dim=0).ceil().int().tolist()
-    height, width = shape[:2]
-    return max(0, low[0]), max(0, low[1]), min(width, high[0]), min(height, high[1])
 
 
 def _declared(photo: Photo, pixels: Pixels, title: str) -> Photo:

@@ -25,5 +25,5 @@ def test_the_crop_puts_the_landmarks_where_the_template_wants_them() -> None:
 
 
 def test_a_photo_without_a_face_is_refused_by_its_name() -> None:
-    with pytest.raises(UsageError, match=r"No face was found in the partner photo wall\.png"):
+    with pytest.raises(UsageError, match=r"No face was found in wall\.png"):
         partner_of(np.full((80, 80, 3), 90, dtype=np.uint8), "wall.png")

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from antiforgery.errors import PhotoError
@@ -33,6 +34,30 @@ def write_new(path: Path, data: bytes) -> None:
     _write(path, data, _publish_new)
 
 
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when all went well and else disappears.
+
+    Raises:
+        PhotoError: there is something of that name other than an empty folder, or the disk
+            refuses.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise PhotoError(f"{path} exists already and is no empty folder; name another one.")
+    waiting = _waiting(path)
+    try:
+        waiting.mkdir()
+        yield waiting
+        if path.is_dir():
+            path.rmdir()  # Not every system lets a folder take the place of another.
+        waiting.rename(path)
+    except OSError as error:
+        reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+        raise PhotoError(f"{path} cannot be written: {reason}.") from error
+    finally:
+        shutil.rmtree(waiting, ignore_errors=True)
+
+
 def write_over(path: Path, data: bytes) -> None:
     """Write a file, taking the place of one that may be there.
 
@@ -43,8 +68,7 @@ def write_over(path: Path, data: bytes) -> None:
 
 
 def _write(path: Path, data: bytes, publish: Callable[[Path, Path], None]) -> None:
-    # A short name of its own: the output's name may already be as long as names can be.
-    waiting = path.parent / f".antiforgery-{secrets.token_hex(8)}.tmp"
+    waiting = _waiting(path)
     try:
         with waiting.open("xb") as file:
             file.write(data)
@@ -59,6 +83,11 @@ def _write(path: Path, data: bytes, publish: Callable[[Path, Path], None]) -> No
     finally:
         with contextlib.suppress(OSError):
             waiting.unlink()
+
+
+def _waiting(path: Path) -> Path:
+    """Where an output is made: its own name may already be as long as names can be."""
+    return path.parent / f".antiforgery-{secrets.token_hex(8)}.tmp"
 
 
 def _publish_over(waiting: Path, path: Path) -> None:

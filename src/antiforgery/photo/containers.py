@@ -13,6 +13,10 @@ _SOS, _EOI = 0xDA, 0xD9
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 _HEADER_BYTES = 1 << 18
+_GIF_FLAGS_AT = 10
+_GIF_XMP = b"!\xff\x0bXMP DataXMP"
+_GIF_XMP_END = b"\x01" + bytes(range(0xFF, -1, -1)) + b"\0"
+"""Wherever a reader of blocks falls in, it is led to the end."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,20 @@ def webp_chunks(data: bytes) -> Iterator[bytes]:
             continue
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         at += 8 + length + length % 2
+
+
+def gif_xmp(data: bytes) -> bytes | None:
+    """The XMP packet of a GIF (XMP specification, part 3), which needs no blocks to be read."""
+    head, found, rest = data[:_HEADER_BYTES].partition(_GIF_XMP)
+    packet, ended, _ = rest.partition(_GIF_XMP_END[:3])
+    return packet if head and found and ended else None
+
+
+def with_gif_xmp(data: bytes, packet: bytes) -> bytes:
+    """The GIF with an XMP packet, behind its global palette."""
+    flags = data[_GIF_FLAGS_AT]
+    at = _GIF_FLAGS_AT + 3 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    return data[:at] + _GIF_XMP + packet + _GIF_XMP_END + data[at:]
 
 
 def avif_bits(data: bytes) -> int:

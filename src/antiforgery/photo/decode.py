@@ -57,7 +57,7 @@ def is_protected_output(photo: Photo | Path) -> bool:
     if isinstance(photo, Photo):
         return photo.protected
     with opened(Path(photo)) as picture:
-        return _is_marked(metadata.xmp_of(picture.image))
+        return _is_marked(metadata.xmp_of(picture.image, picture.data))
 
 
 def _decode(picture: Opened) -> Photo:

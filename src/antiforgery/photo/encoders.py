@@ -17,7 +17,8 @@ from antiforgery.photo.model import JpegSettings, Metadata, Pixels
 LOSSY_QUALITY = 95
 """Of WebP and AVIF; as high as helps the protection."""
 
-_XMP_KEYWORD = "XML:com.adobe.xmp"
+XMP_KEYWORD = "XML:com.adobe.xmp"
+"""Of the text chunk of a PNG that holds an XMP packet."""
 
 
 def jpeg(samples: Pixels, facts: Metadata, settings: JpegSettings) -> bytes:
@@ -47,7 +48,7 @@ def png(samples: Pixels, facts: Metadata) -> bytes:
     for name, payload in facts.colour:
         chunks.add(name, payload)
     if facts.xmp:
-        chunks.add_itxt(_XMP_KEYWORD, facts.xmp.decode())
+        chunks.add_itxt(XMP_KEYWORD, facts.xmp.decode())
     for keyword, text in facts.text:
         chunks.add_text(keyword, text)
     return _save(

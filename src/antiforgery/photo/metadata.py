@@ -44,7 +44,7 @@ def gather(image: Image.Image, kind: str, data: bytes) -> Metadata:
     info = image.info
     return Metadata(
         exif=_exif(image, kind),
-        xmp=xmp_of(image),
+        xmp=xmp_of(image, data),
         icc=info.get("icc_profile") or None,
         dpi=_dpi(info.get("dpi")),
         iptc=_iptc(image),
@@ -54,8 +54,10 @@ def gather(image: Image.Image, kind: str, data: bytes) -> Metadata:
     )
 
 
-def xmp_of(image: Image.Image) -> bytes | None:
-    """The XMP packet of an opened image, without decoding it."""
+def xmp_of(image: Image.Image, data: bytes) -> bytes | None:
+    """The XMP packet of an opened image, whose file is ``data``, without decoding it."""
+    if image.format == "GIF":
+        return containers.gif_xmp(data)
     tags = getattr(image, "tag_v2", {})
     packet = image.info.get("xmp") or image.info.get(_XMP_KEY) or tags.get(_TIFF_XMP)
     if isinstance(packet, str):

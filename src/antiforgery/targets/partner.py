@@ -40,7 +40,7 @@ def partner_of(pixels: Pixels, name: str) -> Partner:
     """The largest face of a photo. Raises ``UsageError`` where none is found."""
     faces = find_faces(pixels)
     if not faces:
-        raise UsageError(f"No face was found in the partner photo {name}: give another one.")
+        raise UsageError(f"No face was found in {name}: give another photo.")
     return Partner(name, pixels, max(faces, key=_area))
 
 
