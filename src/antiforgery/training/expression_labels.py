@@ -30,6 +30,7 @@ SHARE = 0.25
 _UPPER, _LOWER = INNER_LIPS[1:4], INNER_LIPS[:4:-1]
 _RANGES = torch.tensor([[0.10, 0.97], [0.10, 0.95], [0.50, 0.98]])
 """At which quantiles a number of the landmarks is 0 and 1."""
+_LEAST = 1e-6
 _NOSE = 4 / 3
 """Eye distances per height of the nose, in a face that looks straight ahead."""
 
@@ -85,7 +86,7 @@ class Scale:
         values, terms = measured(points), pose_terms(rotation)
         pose = torch.linalg.lstsq(terms, values).solution
         left = values - terms @ pose
-        spread = left.std(dim=0)
+        spread = left.std(dim=0).clamp_min(_LEAST)
         gestures = _gestures(left / spread)
         ends = [
             torch.quantile(gesture, ends)
@@ -97,7 +98,9 @@ class Scale:
         """The expressions ``(N, 4)`` in [0, 1] of faces with these ``ATTRIBUTES`` ``(N, 3)``."""
         left = (measured(points) - pose_terms(rotation) @ self.pose) / self.spread
         low, high = self.ends.unbind(1)
-        opened, smile, brows = ((_gestures(left) - low) / (high - low)).clamp(0, 1).unbind(1)
+        opened, smile, brows = (
+            ((_gestures(left) - low) / (high - low).clamp_min(_LEAST)).clamp(0, 1).unbind(1)
+        )
         said_open, said_smile, narrow = attributes.unbind(1)
         return torch.stack(
             [
