@@ -76,10 +76,16 @@ class SmallEncoder(nn.Module):
             nn.Conv2d(last, dimensions, 1, bias=False), nn.BatchNorm2d(dimensions)
         )
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """What the stem and each block see in images of any size that is a multiple of 16."""
+        features = [self.stem(F.pixel_unshuffle(images, _UNSHUFFLE))]
+        for block in self.body:
+            features.append(block(features[-1]))
+        return features
+
     def gathered(self, images: Tensor) -> Tensor:
         """What is known of each face before it is named. Shape: ``(N, C, 1, 1)``."""
-        features = self.body(self.stem(F.pixel_unshuffle(images, _UNSHUFFLE)))
-        known: Tensor = self.gather(features)
+        known: Tensor = self.gather(self.layers(images)[-1])
         return known
 
     def named(self, gathered: Tensor) -> Tensor:

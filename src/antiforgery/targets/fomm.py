@@ -28,21 +28,10 @@ from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.driving import driven_by
 from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
-from antiforgery.targets.templates import Template
+from antiforgery.targets.templates import VOXCELEB
 from antiforgery.weights.network import numbered
 
 SIZE = 256
-_VOXCELEB: Template = (
-    (0.358, 0.412),
-    (0.642, 0.412),
-    (0.5, 0.587),
-    (0.374, 0.708),
-    (0.626, 0.708),
-)
-"""Mean landmarks in the square that the authors' script cuts: a detector's box and a tenth around.
-
-The boxes are those of our detector, which may differ a little from those of theirs.
-"""
 _TEMPERATURE = 0.1
 _VARIANCE = 0.01
 _KERNEL = 7
@@ -426,13 +415,13 @@ def carried(
 ) -> KeyPoints:
     """The same with ways scaled as told."""
     values = (driving.values - first.values) * scale + source.values
-    since = _product(driving.jacobians, _inverse(first.jacobians))
-    return KeyPoints(values, _product(since, source.jacobians))
+    since = product(driving.jacobians, inverse(first.jacobians))
+    return KeyPoints(values, product(since, source.jacobians))
 
 
 def _moved(grid: Tensor, source: KeyPoints, driving: KeyPoints) -> Tensor:
     """Where each key point's motion takes positions of the forgery from: ``(N, K, H, W, 2)``."""
-    turn = _product(source.jacobians, _inverse(driving.jacobians))[:, :, None, None]
+    turn = product(source.jacobians, inverse(driving.jacobians))[:, :, None, None]
     away = grid - driving.values[:, :, None, None]
     return (turn * away[..., None, :]).sum(dim=5) + source.values[:, :, None, None]
 
@@ -443,16 +432,18 @@ def _place(values: Tensor) -> tuple[Tensor, Tensor]:
     return mean, (values - mean).square().mean(dim=(1, 2), keepdim=True).sqrt()
 
 
-def _product(first: Tensor, second: Tensor) -> Tensor:
+def product(first: Tensor, second: Tensor) -> Tensor:
     """Of matrices ``(..., 2, 2)``, in full precision also where matrix products are not."""
-    return (first[..., None] * second[..., None, :, :]).sum(dim=-2)
+    multiplied: Tensor = first[..., None] * second[..., None, :, :]
+    return multiplied.sum(dim=-2)
 
 
-def _inverse(matrices: Tensor) -> Tensor:
+def inverse(matrices: Tensor) -> Tensor:
     """Of matrices ``(..., 2, 2)``."""
     (a, b), (c, d) = (row.unbind(-1) for row in matrices.unbind(-2))
-    inverse: Tensor = torch.stack([d, -b, -c, a], dim=-1) / (a * d - b * c)[..., None]
-    return inverse.unflatten(-1, (2, 2))
+    turned = torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2))
+    inverted: Tensor = turned / (a * d - b * c)[..., None, None]
+    return inverted
 
 
 def _resized(features: Tensor, size: Sequence[int]) -> Tensor:
@@ -549,7 +540,7 @@ ARCHITECTURE = Architecture(
     licence="MIT (code; CC BY-NC 4.0 until June 2023), none stated for the weights",
     commercial_use=False,
     roles=("animated",),
-    template=_VOXCELEB,
+    template=VOXCELEB,
     pick=_pick,
     build=_build,
     size=lambda _: SIZE,
@@ -557,5 +548,12 @@ ARCHITECTURE = Architecture(
 
 
 def load(card: TargetCard) -> FirstOrderMotion:
-    """The target that ``card`` describes. Raises ``WeightsError``."""
+    """The target that ``card`` describes, positions read as today. Raises ``WeightsError``."""
     return FirstOrderMotion(card, cast("FirstOrderNetwork", loaded_network(ARCHITECTURE, card)))
+
+
+def load_aligned(card: TargetCard) -> FirstOrderMotion:
+    """The same for weights that were trained with ``align_corners``. Raises ``WeightsError``."""
+    network = cast("FirstOrderNetwork", loaded_network(ARCHITECTURE, card))
+    network.align_corners = True
+    return FirstOrderMotion(card, network)
