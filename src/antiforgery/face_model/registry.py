@@ -1,11 +1,18 @@
-"""The reader that comes with the package, and face models of one's own."""
+"""The reader that comes with the package, and one for a face model of one's own."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
-from antiforgery.face_model.regressor import FaceReader, build
+import torch
+from torch import Tensor
+
+from antiforgery.face_model.basis import read_basis
+from antiforgery.face_model.regressor import FaceReader, FittingReader, build
 from antiforgery.weights import store
 from antiforgery.weights.network import filled
 from antiforgery.weights.reference import WeightsRef
@@ -19,10 +26,34 @@ def bundled() -> FaceReader:
     Raises:
         WeightsError: Its weights are damaged.
     """
-    folder = resources.files("antiforgery.weights") / "bundled"
-    card = json.loads((folder / _BUNDLED_CARD).read_text(encoding="utf-8"))
-    reference = WeightsRef(**card["weights"])
+    reference = WeightsRef(**_card()["weights"])
     state = store.load_state_dict(store.locate(reference), reference.sha256)
     reader = filled("this project's face model", build, state)
-    assert isinstance(reader, FaceReader)  # noqa: S101
+    assert isinstance(reader, FaceReader)  # noqa: S101 - build makes one
     return reader
+
+
+def expressions() -> Mapping[str, Tensor]:
+    """Expressions of the bundled model by name, ``(E,)`` each: ``neutral``, ``smile`` and others.
+
+    Each is the mean of faces that are labelled with it and show it most.
+    """
+    named: dict[str, list[float]] = _card()["expressions"]
+    return {name: torch.tensor(values) for name, values in named.items()}
+
+
+def reader_of(path: Path) -> FaceReader:
+    """The bundled network with a face model of one's own, fitted to the landmarks that it sees.
+
+    What the file holds is told by :mod:`antiforgery.face_model.basis`.
+
+    Raises:
+        WeightsError: The file holds no such model, or the bundled weights are damaged.
+    """
+    return FittingReader(read_basis(path), bundled().network).eval()
+
+
+def _card() -> dict[str, Any]:
+    folder = resources.files("antiforgery.weights") / "bundled"
+    card: dict[str, Any] = json.loads((folder / _BUNDLED_CARD).read_text(encoding="utf-8"))
+    return card

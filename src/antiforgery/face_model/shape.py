@@ -126,7 +126,7 @@ class FaceModel(nn.Module):
         rotation = points.new_zeros(len(points), 6)
         for _ in range(_ROUNDS):
             shapes = self.shapes(coefficients[:, :identities], coefficients[:, identities:])
-            rotation = _seen_rotation(shapes, points)
+            rotation = seen_rotation(shapes, points)
             found = self.placed(
                 rotation, coefficients[:, :identities], coefficients[:, identities:], points
             )
@@ -148,7 +148,7 @@ class FaceModel(nn.Module):
         return solved
 
 
-def _seen_rotation(shapes: Tensor, points: Tensor) -> Tensor:
+def seen_rotation(shapes: Tensor, points: Tensor) -> Tensor:
     """The rotation in which shapes ``(N, 68, 3)`` best look like points, as ``(N, 6)``.
 
     The affine view is solved for, then the closest scaled rotation taken: its polar factor.

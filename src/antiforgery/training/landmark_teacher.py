@@ -6,21 +6,28 @@ weights, under the MIT licence, teach and are no part of this project: who train
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.face_model.points import COUNT, MIRRORED
+from antiforgery.photo.canvas import warp
+from antiforgery.training.files import replacing
 from antiforgery.weights.network import State, filled
 
 SIZE = 120
+_CROPS = ((0.6, 0.55), (0.7, 0.5625))
+"""Sides of the crops, and how low their centres lie, in sides of an aligned picture: those at which
+the teacher agrees best with itself and with labelled landmarks."""
+_CHUNK = 64
 _PARAMETERS = 62
 _BLOCKS = (
     ("dw2_1", 2, 1),
@@ -109,8 +116,7 @@ class Teacher:
         points = torch.stack([1 - points[..., 0], points[..., 1]], dim=-1)
         mirror = torch.tensor([1.0, -1.0, -1.0])
         turned = mirrored.rotation * mirror * mirror[:, None]
-        mean = torch.linalg.svd(straight.rotation + turned)
-        return Taught((straight.points + points) / 2, mean.U @ mean.Vh)
+        return _mean([straight, Taught(points, turned)])
 
     def _once(self, crops: Tensor) -> Taught:
         parameters, landmarks = self._network((crops.flip(1) * 255 - 127.5) / 128)
@@ -128,6 +134,46 @@ class Teacher:
         # Theirs has y up and z towards the viewer.
         axes = rotation.new_tensor([1.0, -1.0, -1.0])
         return rotation * axes * axes[:, None]
+
+
+def _mean(answers: list[Taught]) -> Taught:
+    rotations = torch.linalg.svd(torch.stack([each.rotation for each in answers]).sum(dim=0))
+    points = torch.stack([each.points for each in answers]).mean(dim=0)
+    return Taught(points, rotations.U @ rotations.Vh)
+
+
+def labels(teacher: Teacher, pictures: Tensor) -> Taught:
+    """The mean of what it says of two crops each, in fractions of the picture.
+
+    Shape: ``(N, 3, S, S)`` uint8, faces aligned as CelebA's.
+    """
+    found = [_label(teacher, part.float() / 255) for part in pictures.split(_CHUNK)]
+    return Taught(
+        torch.cat([each.points for each in found]), torch.cat([each.rotation for each in found])
+    )
+
+
+def _label(teacher: Teacher, pictures: Tensor) -> Taught:
+    size = pictures.shape[-1]
+    answers = []
+    for side, height in _CROPS:
+        corner = torch.tensor([0.5 - side / 2, height - side / 2])
+        linear = torch.eye(2) / (side * size)
+        matrix = torch.cat([linear, -corner[:, None] / side], dim=1)
+        seen = teacher(warp(pictures, matrix, SIZE))
+        answers.append(Taught(corner + side * seen.points, seen.rotation))
+    return _mean(answers)
+
+
+def remembered(cache: Path, make: Callable[[], Taught]) -> Taught:
+    """What ``make`` gives, kept in a file: labelling takes minutes."""
+    if cache.is_file():
+        return Taught(**load_file(cache))
+    made = make()
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(cache) as file:
+        file.write(save({"points": made.points, "rotation": made.rotation.contiguous()}))
+    return made
 
 
 def load_teacher(path: Path) -> Teacher:
