@@ -327,3 +327,47 @@ def test_a_pickle_changes_nothing_that_it_names(named: tuple[str, str]) -> None:
         TensorUnpickler(io.BytesIO(program)).load()
     assert torch._utils._rebuild_tensor.__name__ == "_rebuild_tensor"
     assert torch.FloatStorage.__name__ == "FloatStorage"
+
+
+def _twice_at_every_level(made: Any, depth: int) -> Any:
+    for _ in range(depth):
+        made = type(made)([made, made]) if isinstance(made, list) else {"a": made, "b": made}
+    return made
+
+
+def test_what_would_never_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "endless.pth"
+    weights = {"a": torch.ones(1)}
+    wide = dict.fromkeys(map(str, range(1000)), weights["a"])
+    circle: list[Any] = []
+    circle.append(circle)
+    for endless in (
+        {"G": weights, "names": circle},
+        {"G": weights, "names": _twice_at_every_level(["Male"], 50)},
+        {"G": _twice_at_every_level(weights, 50)},
+        {"G": {str(each): wide for each in range(300)}},
+    ):
+        torch.save(endless, path)
+        assert path.stat().st_size < 50_000
+        with pytest.raises(WeightsError, match="contains itself"):
+            read_checkpoint(path)
+
+
+def test_a_module_in_itself_is_refused(tmp_path: Path, network: nn.Module) -> None:
+    network._modules["again"] = network
+    torch.save(network, tmp_path / "endless.pth")
+    forget()
+    with pytest.raises(WeightsError, match="contains itself"):
+        read_checkpoint(tmp_path / "endless.pth", MODULES)
+
+
+def test_a_tensor_that_is_not_in_the_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "huge.pth"
+    torch.save({"a": torch.ones(1).expand(1 << 40)}, path)
+    assert path.stat().st_size < 5_000
+    with pytest.raises(WeightsError, match="claim more than it holds"):
+        read_checkpoint(path)
+
+    shared = torch.randn(1000)
+    torch.save({"tied": shared, "again": shared, "mean": torch.ones(1).expand(512, 512)}, path)
+    assert read_checkpoint(path).tensors.keys() == {"tied", "again", "mean"}

@@ -11,11 +11,12 @@ import io
 import pickle
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import safetensors.torch
 import torch
@@ -98,6 +99,17 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
+_DEEPEST = 100
+_MOST_STEPS = 200_000
+"""How many dictionaries, modules and lists lie in one another, and how much lies in them all;
+networks have some thousands."""
+_LONGEST_LIST = 10_000
+"""Names and numbers that say something; longer lists are records of a training."""
+_TENSORS, _MODULES = ("_parameters", "_buffers"), "_modules"
+_MOST_COPIES = 4
+_MOST_SPREAD = 64 << 20
+"""How often the bytes of a file may be meant as different tensors, and how many come on top:
+some share their numbers, and a few repeat one number for all."""
 _ADVICE = "load it where you trust it, save the network's state_dict() alone, and give that file"
 
 
@@ -123,15 +135,44 @@ def read_checkpoint(path: Path, modules: Sequence[str] = ()) -> Checkpoint:
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}.") from error
     content = _content(data, path, tuple(modules))
+    top = content.__dict__ if isinstance(content, Skeleton) else content
+    walk = _Walk()
     try:
-        tensors = dict(_flattened(content, ""))
-    except RecursionError as error:
+        tensors = dict(_flattened(content, "", walk))
+        values = {str(name): value for name, value in top.items() if _is_plain(value, walk)}
+    except _EndlessError as error:
         raise WeightsError(f"{path} is no checkpoint: what it holds contains itself.") from error
     if not tensors:
         raise WeightsError(f"{path} holds no named tensors.")
-    top = content.__dict__ if isinstance(content, Skeleton) else content
-    values = {str(name): value for name, value in top.items() if _is_plain(value)}
+    claimed = sum(each.numel() * each.element_size() for each in tensors.values())
+    if claimed > _MOST_COPIES * len(data) + _MOST_SPREAD:
+        raise WeightsError(f"{path} is no checkpoint: its tensors claim more than it holds.")
     return Checkpoint(tensors, values)
+
+
+class _EndlessError(Exception):
+    """What a file holds goes on and on."""
+
+
+class _Walk:
+    """How far a walk through what a file holds has come.
+
+    A few bytes can hold a dictionary that contains itself, or the same one twice at every level.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._steps = 0
+
+    @contextmanager
+    def inside(self, content: Sized) -> Iterator[None]:
+        """One level deeper. Raises ``_EndlessError`` where no checkpoint goes."""
+        self._depth += 1
+        self._steps += 1 + len(content)
+        if self._depth > _DEEPEST or self._steps > _MOST_STEPS:
+            raise _EndlessError
+        yield
+        self._depth -= 1
 
 
 class Skeleton(metaclass=_FixedClass):
@@ -215,9 +256,9 @@ def _whole_modules(data: bytes, path: Path, modules: tuple[str, ...]) -> Any:
         ) from error
 
 
-def _flattened(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _flattened(content: Any, prefix: str, walk: _Walk) -> Iterator[tuple[str, Tensor]]:
     """The tensors of nested dictionaries and skeletons, each name with those above it."""
-    own = dict(_module_tensors(content, "")) if isinstance(content, Skeleton) else content
+    own = dict(_module_tensors(content, "", walk)) if isinstance(content, Skeleton) else content
     names = [name for name in own if isinstance(name, str)]
     tensors = [name for name in names if isinstance(own[name], Tensor)]
     parallel = bool(tensors) and all(name.startswith(_PARALLEL) for name in tensors)
@@ -227,19 +268,28 @@ def _flattened(content: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
             plain = name.removeprefix(_PARALLEL) if parallel else name
             yield f"{prefix}{plain}", value.detach()
         elif isinstance(value, Mapping | Skeleton):
-            yield from _flattened(value, f"{prefix}{name}/")
+            with walk.inside(_parts(value)):
+                yield from _flattened(value, f"{prefix}{name}/", walk)
 
 
-def _module_tensors(module: Skeleton, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _module_tensors(module: Skeleton, prefix: str, walk: _Walk) -> Iterator[tuple[str, Tensor]]:
     """What ``state_dict()`` of the module would have been."""
     attributes = module.__dict__
-    for group in ("_parameters", "_buffers"):
+    for group in _TENSORS:
         for name, tensor in _items(attributes, group):
             if isinstance(tensor, Tensor):
                 yield f"{prefix}{name}", tensor
-    for name, inner in _items(attributes, "_modules"):
+    for name, inner in _items(attributes, _MODULES):
         if isinstance(inner, Skeleton):
-            yield from _module_tensors(inner, f"{prefix}{name}.")
+            with walk.inside(_parts(inner)):
+                yield from _module_tensors(inner, f"{prefix}{name}.", walk)
+
+
+def _parts(content: Any) -> Sized:
+    """What there is to look at in a dictionary or a skeleton."""
+    if not isinstance(content, Skeleton):
+        return cast("Sized", content)
+    return [each for group in (*_TENSORS, _MODULES) for each in _items(content.__dict__, group)]
 
 
 def _items(attributes: Mapping[str, object], group: str) -> list[tuple[object, object]]:
@@ -247,7 +297,10 @@ def _items(attributes: Mapping[str, object], group: str) -> list[tuple[object, o
     return list(found.items()) if isinstance(found, Mapping) else []
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object, walk: _Walk) -> bool:
     if isinstance(value, list | tuple):
-        return all(_is_plain(each) for each in value)
+        if len(value) > _LONGEST_LIST:
+            return False
+        with walk.inside(value):
+            return all(_is_plain(each, walk) for each in value)
     return isinstance(value, str | int | float | bool)
