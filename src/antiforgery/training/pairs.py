@@ -12,17 +12,13 @@ from torch.nn import functional as F
 from antiforgery.encoders.base import to_signed
 from antiforgery.encoders.small import SmallEncoder
 from antiforgery.face_model.points import MIRRORED
-from antiforgery.photo.canvas import warp
 from antiforgery.training.data import load_faces
-from antiforgery.training.landmark_teacher import SIZE, Taught, Teacher
+from antiforgery.training.landmark_teacher import Teacher, labels
 
 _PICTURE, _CROP = 160, 128
 """Sides of a picture of the data, and of its middle, which the face fills."""
-_LOOKED_AT = ((96, 88), (112, 90))
-"""Side of what the teacher is shown, and its middle's height, in pixels of a picture."""
 _OVAL = ((0.5, 0.58), (0.4, 0.46))
 """Middle and half axes of where a face is in the crop."""
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -61,34 +57,12 @@ def load_pictures(
         return not skip_every or group % skip_every != 0
 
     whole = load_faces(folder, split, attributes=(), size=_PICTURE, keep=keep)
-    taught = seen_by(teacher, whole.pixels)
+    taught = labels(teacher, whole.pixels)
     stored = side * _PICTURE // _CROP
     faces = load_faces(folder, split, attributes=(), size=stored, keep=keep)
     people = faces.groups.unique(return_inverse=True)[1]
     landmarks = (taught.points - 0.5) * (_PICTURE / _CROP) + 0.5
     return Pictures(faces.pixels, people, landmarks, taught.rotation)
-
-
-def seen_by(teacher: Teacher, pixels: Tensor) -> Taught:
-    """What the teacher says of pictures ``(N, 3, 160, 160)``, of which it sees two crops each.
-
-    Landmarks are in fractions of the picture.
-    """
-    points, rotation = [], []
-    for part in pixels.split(_CHUNK):
-        seen = [_looked_at(teacher, part.float() / 255, *place) for place in _LOOKED_AT]
-        points.append(torch.stack([each.points for each in seen]).mean(dim=0))
-        mean = torch.linalg.svd(torch.stack([each.rotation for each in seen]).sum(dim=0))
-        rotation.append(mean.U @ mean.Vh)
-    return Taught(torch.cat(points), torch.cat(rotation))
-
-
-def _looked_at(teacher: Teacher, pictures: Tensor, side: int, middle: int) -> Taught:
-    centre = torch.tensor([_PICTURE / 2, float(middle)])
-    matrix = torch.eye(2, 3, dtype=torch.float64) / side
-    matrix[:, 2] = 0.5 - centre / side
-    taught = teacher(warp(pictures, matrix, SIZE))
-    return Taught(((taught.points - 0.5) * side + centre) / _PICTURE, taught.rotation)
 
 
 def cropped(pictures: Tensor) -> Tensor:
