@@ -180,6 +180,11 @@ class CriticTrainee(Trainee):
         """What is asked for, of faces with these labels ``(N, A)``."""
         return draw_edits(labels, self.stage.switch_share, self.recipe.attributes)
 
+    def distrust(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the critic pays for what it reads off forgeries of faces with these labels."""
+        del labels
+        return logits.new_zeros(())
+
     @abstractmethod
     def show(self, images: Tensor, labels: Tensor, index: int) -> Tensor:
         """Faces ``(N, 3, H, W)`` in [-1, 1] after that one edit, for the sheet."""
@@ -241,11 +246,11 @@ class CriticTrainee(Trainee):
         self.critic.requires_grad_(True)
         patch, logits = self.critic(self.view(torch.cat([images, forged.to(images.dtype)])))
         real_patch, fake_patch = patch.chunk(2)
-        real_logits = logits[: len(images)]
+        real_logits, fake_logits = logits.chunk(2)
         adversarial = F.softplus(-real_patch.float()).mean() + F.softplus(fake_patch.float()).mean()
         classified = attribute_loss(real_logits, labels)
         self.critic_adam.zero_grad(set_to_none=True)
-        (adversarial + classified).backward()
+        (adversarial + classified + self.distrust(fake_logits, labels)).backward()
         if step % PENALTY_EVERY == 0:
             self._penalise_critic(images)
         self.critic_adam.step()

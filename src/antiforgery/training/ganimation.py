@@ -5,6 +5,10 @@ in place of action units: see :mod:`~antiforgery.training.expression_labels`. As
 critic reads the expression off real faces and asks forgeries for the one they were told, and
 attention pays for its size and its edges. First of all the critic learns to read; beside it learns
 a small reader, which goes with the generator and says what expression a driver's face has.
+
+A critic that is taught by real faces alone is soon persuaded by thin lines across the forgery. So
+it also learns to find in forgeries the expression that the face had before, which no such trick
+hides, and every edge that a forgery adds has its price.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from torch import Tensor
 
 from antiforgery.targets.expressions import named_expressions
 from antiforgery.targets.ganimation import GANimationNetwork
-from antiforgery.training.attentiongan import AttentionRecipe, price_of
+from antiforgery.training.attentiongan import AttentionRecipe, price_of, variation
 from antiforgery.training.data import LabelledFaces, load_faces
 from antiforgery.training.editors import (
     SHOWN,
@@ -39,6 +43,8 @@ CANVAS = 92
 LEFT, TOP = 14, 18
 """Where the crop lies in the picture: forehead to chin, for of hair there is nothing to learn."""
 _CHUNK = 128
+_READ = 32
+"""So many faces the reader sees in a step, for it is cheap."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,9 @@ class GANimationRecipe(AttentionRecipe):
     """``attributes`` are the names of the code's numbers; ``reader`` are that network's widths.
 
     ``teacher`` is the file of the landmark network, from the data folder; of single edits,
-    ``neutral_share`` ask for no expression.
+    ``neutral_share`` ask for no expression. ``weight_distrust`` is what the critic pays for not
+    seeing the face's own expression in forgeries, ``weight_change`` what the variation of the
+    change counts.
     """
 
     stages: tuple[GANimationStage, ...]
@@ -61,6 +69,8 @@ class GANimationRecipe(AttentionRecipe):
     learning_rate_reader: float
     teacher: str
     neutral_share: float
+    weight_distrust: float
+    weight_change: float
 
 
 class GANimationTrainee(EditorTrainee):
@@ -129,7 +139,14 @@ class GANimationTrainee(EditorTrainee):
     def forge(self, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Faces with those expressions, and the price of what was painted over."""
         kept, content = self._painter.parts(images, targets)
-        return kept * images + (1 - kept) * content, price_of(1 - kept, self.recipe)
+        change = (1 - kept) * (content - images)
+        price = price_of(1 - kept, self.recipe)
+        price["change"] = self.recipe.weight_change * variation(change.float())
+        return images + change, price
+
+    def distrust(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The price of being told another expression than the face had."""
+        return self.recipe.weight_distrust * attribute_loss(logits, labels)
 
     def sheet(self) -> Tensor:
         """Columns of original, each expression by name, and as the face in the next row."""
@@ -153,7 +170,7 @@ class GANimationTrainee(EditorTrainee):
         return self._painter.state_dict()
 
     def _teach_reader(self) -> dict[str, float]:
-        index = torch.randint(len(self.faces), (self.stage.batch,))
+        index = torch.randint(len(self.faces), (_READ,))
         images = (self.faces.pixels[index].float() / 127.5 - 1).to(self.device)
         labels = self.faces.labels[index].to(self.device)
         with self.recipe.autocast(self.device):
