@@ -18,9 +18,10 @@ from torch import Tensor
 
 from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
-from antiforgery.targets import adding, own, registry
+from antiforgery.targets import adding, conformance, own, registry
 from antiforgery.targets.card import TargetCard, parse_card
 from antiforgery.targets.hisd import HiSDNetwork
+from antiforgery.targets.own import Recognised
 from antiforgery.targets.stargan import StarGANGenerator
 
 
@@ -257,6 +258,50 @@ def test_what_was_added_can_be_removed_and_nothing_else(tmp_path: Path, home: Pa
             own.remove(name)
 
 
+def test_a_file_that_two_cards_describe_differently_stays_for_the_other(
+    tmp_path: Path, home: Path
+) -> None:
+    found = adding.recognise(saved(tmp_path, stargan()), size=16)
+    assert found.card.weights is not None
+    ((data, ref),) = found.files
+    other = replace(ref, licence="another")
+    adding.add(found, "first")
+    adding.add(Recognised(replace(found.card, weights=other), ((data, other),)), "second")
+
+    own.remove("first")
+
+    assert kept(home) == {"targets/second.toml", f"models/{ref.sha256}.safetensors"}
+    assert targets.load("second").card.weights == other
+    own.remove("second")
+    assert kept(home) == set()
+
+
+def test_files_that_were_kept_before_another_failed_are_let_go(tmp_path: Path, home: Path) -> None:
+    found = adding.recognise(saved(tmp_path, stargan()), size=16)
+    wrong = replace(found.files[0][1], sha256="0" * 64)
+    both = Recognised(found.card, (*found.files, (b"something else", wrong)))
+    with pytest.raises(WeightsError, match="changed while it was read"):
+        adding.add(both, "mine")
+    assert kept(home) == set()
+
+
+def test_what_the_disk_does_not_let_go_is_one_sentence(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adding.add(adding.recognise(saved(tmp_path, stargan()), size=16), "mine")
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.name == "models":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(WeightsError, match=r"safetensors cannot be deleted: Permission denied"):
+        own.remove("mine")
+    assert [path.partition("/")[0] for path in kept(home)] == ["models"]
+
+
 def test_weights_that_changed_meanwhile_are_refused(tmp_path: Path, home: Path) -> None:
     adding.add(adding.recognise(saved(tmp_path, stargan()), size=16), "mine")
     weights = targets.card("mine").weights
@@ -306,6 +351,26 @@ def test_a_card_of_ones_own_names_loaders_of_this_package_only(home: Path, loade
         targets.names()
     own.remove("mine")
     assert targets.names() == targets.names()
+
+
+@pytest.mark.parametrize("loader", ["registry:load", "registry:load_card", "conformance:load_card"])
+def test_what_is_named_as_a_loader_and_is_none_is_not_called(
+    home: Path, loader: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conformance, "load_card", registry.load_card, raising=False)
+    mine(home, loader=json.dumps(f"antiforgery.targets.{loader}"))
+    with pytest.raises(UsageError, match="no loader of a system"):
+        targets.load("mine")
+
+
+@pytest.mark.parametrize("size", [0, -1, 4097, 10**12])
+def test_a_size_beyond_reason_is_refused(tmp_path: Path, home: Path, size: int) -> None:
+    mine(home, size=str(size))
+    with pytest.raises(UsageError, match=rf"mine\.toml is wrong: size is {size}"):
+        targets.names()
+    own.remove("mine")
+    with pytest.raises(UsageError, match=f"--size is {size}"):
+        adding.recognise(saved(tmp_path, stargan()), size=size)
 
 
 def test_a_card_by_hand_tells_what_a_file_does_not(tmp_path: Path, home: Path) -> None:

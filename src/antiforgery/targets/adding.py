@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from antiforgery.errors import AntiForgeryError, UsageError, WeightsError
 from antiforgery.targets import own, registry
 from antiforgery.targets.architecture import Architecture, State, architectures, network_of, part_of
-from antiforgery.targets.card import TargetCard
+from antiforgery.targets.card import TargetCard, require_size
 from antiforgery.targets.conformance import random_faces
 from antiforgery.targets.own import Recognised
 from antiforgery.weights.checkpoint import Checkpoint, read_checkpoint
@@ -64,6 +65,8 @@ def recognise(
         UsageError: It is of no known system, or something else is missing or too much.
         WeightsError: It cannot be read, is damaged, or lacks a part.
     """
+    if size is not None:
+        require_size(size, "--size")
     given = companions or Companions()
     if given.card is not None:
         found = _of_card(given.card, [path, given.encoder, given.converter])
@@ -90,12 +93,13 @@ def add(found: Recognised, name: str, *, overwrite: bool = False) -> TargetCard:
     registry.require_free(name)
     card = replace(found.card, name=name)
     own.require_free(name, overwrite=overwrite)
-    own.keep_files(found)
     try:
+        own.keep_files(found)
         _try(card)
         own.keep_card(card, overwrite=overwrite)
     except BaseException:
-        own.drop_files(card)
+        with suppress(WeightsError):  # What went wrong first is what is told.
+            own.drop_files(card)
         raise
     return card
 

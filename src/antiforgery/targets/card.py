@@ -14,6 +14,8 @@ __all__ = ["Point", "Role", "TargetCard", "WeightsRef", "parse_card"]
 Point = tuple[float, float]
 Role = Literal["edited", "source", "swapped", "animated"]
 """What a photo is to a target: see the table of words in the documentation."""
+LARGEST = 4096
+"""The largest side of a crop; a card could ask for more pixels than there is memory."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
@@ -66,7 +68,14 @@ def parse_card(text: str, origin: str) -> TargetCard:
         raise UsageError(f"the card {origin} is wrong: {_first_problem(error.errors())}") from error
     if not card.roles:
         raise UsageError(f"the card {origin} is wrong: roles names none of {', '.join(ROLES)}")
+    require_size(card.size, f"the card {origin} is wrong: size")
     return card
+
+
+def require_size(size: int, what: str) -> None:
+    """Raise ``UsageError`` where no crop is of that side; ``what`` begins the sentence."""
+    if not 1 <= size <= LARGEST:
+        raise UsageError(f"{what} is {size}, where a crop has 1 to {LARGEST} pixels")
 
 
 def _first_problem(problems: list[Any]) -> str:

@@ -77,13 +77,18 @@ def keep_files(found: Recognised) -> None:
 
 
 def drop_files(card: TargetCard) -> None:
-    """Delete a card's files of weights, but those that a card which is kept names too."""
+    """Delete a card's files of weights, but those that a card which is kept names too.
+
+    Raises:
+        WeightsError: The disk refuses.
+    """
     try:
-        kept = {ref for other in cards().values() for ref in references(other)}
-    except UsageError:
+        kept = {path for other in cards().values() for path in _files(other)}
+        unneeded = _files(card) - kept
+    except (UsageError, WeightsError):
         return  # Which files a card that cannot be read names is not known.
-    for ref in references(card) - kept:
-        store.own_path(ref).unlink(missing_ok=True)
+    for path in unneeded:
+        _delete(path)
 
 
 def keep_card(card: TargetCard, *, overwrite: bool = False) -> None:
@@ -115,17 +120,26 @@ def remove(name: str) -> None:
         card = _read(path)
     except UsageError:
         card = None  # A card that cannot be read is removed alone.
-    try:
-        path.unlink()
-        if card is not None:
-            drop_files(card)
-    except OSError as error:
-        raise WeightsError(f"{path} cannot be deleted: {error.strerror}") from error
+    _delete(path)
+    if card is not None:
+        drop_files(card)
 
 
 def references(card: TargetCard) -> set[WeightsRef]:
     """Every file that a card names, at any depth."""
     return set(_found_in(card))
+
+
+def _files(card: TargetCard) -> set[Path]:
+    """Where they lie. Two cards may say different things of one file."""
+    return {store.own_path(ref) for ref in references(card)}
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be deleted: {error.strerror}") from error
 
 
 def card_text(card: TargetCard) -> str:

@@ -9,6 +9,7 @@ for it by name.
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -213,7 +214,20 @@ def _loader(known: TargetCard) -> Callable[[TargetCard], object]:
             f"target {known.name} cannot be made: its card names the loader '{known.loader}', "
             f"which cannot be imported ({error})"
         ) from error
+    if module.startswith(f"{GROUP}.") and not _is_loader(loader):
+        raise UsageError(
+            f"target {known.name} cannot be made: its card names '{known.loader}', "
+            f"which is no loader of a system"
+        )
     return cast("Callable[[TargetCard], object]", loader)
+
+
+def _is_loader(found: object) -> bool:
+    """Whether it is a function of a system's file, not of this one, that takes a card."""
+    if not inspect.isfunction(found) or found.__module__ == __name__:
+        return False
+    taken = [each.annotation for each in inspect.signature(found).parameters.values()]
+    return taken in ([TargetCard], [TargetCard.__name__])
 
 
 def _load_plug_in(entry: metadata.EntryPoint) -> Target:
