@@ -3,7 +3,7 @@
 from antiforgery.face_model.basis import read_basis
 from antiforgery.face_model.registry import bundled, expressions, reader_of
 from antiforgery.face_model.regressor import FaceReader, Fit, FittingReader
-from antiforgery.face_model.shape import FaceModel, Parameters, rotation_matrix
+from antiforgery.face_model.shape import FaceModel, Parameters, eye_distance, rotation_matrix
 
 __all__ = [
     "FaceModel",
@@ -13,6 +13,7 @@ __all__ = [
     "Parameters",
     "bundled",
     "expressions",
+    "eye_distance",
     "read_basis",
     "reader_of",
     "rotation_matrix",

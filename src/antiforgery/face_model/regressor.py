@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,8 @@ class RegressorNetwork(nn.Module):
     def __init__(self, widths: Sequence[int], codes: int) -> None:
         super().__init__()
         first, fine, middle, coarse = widths
+        if any(one == other for one, other in pairwise(widths)):
+            raise ValueError(f"each of the widths must differ from the next, not as in {widths}")
         self.stem = nn.Sequential(
             nn.Conv2d(3, first, 3, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(first),

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from antiforgery.face_model.points import LEFT_EYE, RIGHT_EYE
+
 _ROUNDS = 5
 _NOISE = 0.03
 """How far landmarks lie from where a model puts them, in eye distances: how strongly a fit holds
@@ -63,6 +65,13 @@ def rotation_matrix(rotation: Tensor) -> Tensor:
     first = F.normalize(first, dim=1)
     second = F.normalize(second - (first * second).sum(1, keepdim=True) * first, dim=1)
     return torch.stack([first, second, torch.linalg.cross(first, second)], dim=1)
+
+
+def eye_distance(points: Tensor) -> Tensor:
+    """Between the centres of the eyes of ``(N, 68, 2)``: ``(N,)``, in their unit."""
+    left, right = (points[:, list(eye)].mean(dim=1) for eye in (LEFT_EYE, RIGHT_EYE))
+    distance: Tensor = (right - left).norm(dim=1)
+    return distance
 
 
 class FaceModel(nn.Module):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery.face_model.points import LEFT_EYE, LOWER_LIP, MIRRORED, RIGHT_EYE, UPPER_LIP
+from antiforgery.face_model.points import LOWER_LIP, MIRRORED, UPPER_LIP
 from antiforgery.face_model.regressor import (
     MARGIN,
     SIZE,
@@ -25,7 +25,7 @@ from antiforgery.face_model.regressor import (
     RegressorNetwork,
     codes_of,
 )
-from antiforgery.face_model.shape import FaceModel, rotation_matrix
+from antiforgery.face_model.shape import FaceModel, eye_distance, rotation_matrix
 from antiforgery.photo.canvas import similarity, warp
 from antiforgery.targets import templates
 from antiforgery.training.data import LabelledFaces, load_faces
@@ -235,13 +235,6 @@ def labelled(
 
     taught = remembered(cache, lambda: labels(teacher, load(_LABELLED).pixels))
     return load(_STORED), taught
-
-
-def eye_distance(points: Tensor) -> Tensor:
-    """That of faces ``(N, 68, 2)``, between the centres of the eyes: ``(N,)``."""
-    left, right = (points[:, list(eye)].mean(dim=1) for eye in (LEFT_EYE, RIGHT_EYE))
-    distance: Tensor = (right - left).norm(dim=1)
-    return distance
 
 
 def apart(found: Tensor, points: Tensor) -> Tensor:
