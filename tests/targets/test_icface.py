@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.targets import conformance
+from antiforgery.targets.adding import Companions, recognise
 from antiforgery.targets.architecture import architectures, network_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
@@ -176,6 +177,25 @@ def test_what_was_kept_of_it_is_recognised_again() -> None:
 
     image, code = torch.rand(1, 3, 16, 16), torch.rand(1, 20)
     assert torch.equal(loaded(image, code), narrow().eval()(image, code))
+
+
+def test_published_files_are_recognised_with_the_second_one_given_beside(tmp_path: Path) -> None:
+    network = narrow()
+    files = {}
+    for part in ("netG", "netGN"):
+        own = network.get_submodule(part).state_dict()
+        files[part] = tmp_path / f"{part}.pth"
+        layout = {f"module.{name}": tensor for name, tensor in own.items()}
+        torch.save({"state_dict": layout, "optimizer": {"state": {}}}, files[part])
+
+    found = recognise(files["netG"], Companions(encoder=files["netGN"]))
+
+    assert found.card.loader == "antiforgery.targets.icface:load"
+    data, _ = found.files[0]
+    assert isinstance(data, bytes)
+    kept = load(data)
+    assert set(kept) == set(network.state_dict())
+    assert torch.equal(kept["netGN.model.1.weight"], network.netGN.state_dict()["model.1.weight"])
 
 
 def test_a_face_at_rest_looks_straight_ahead_whatever_is_asked_for() -> None:
