@@ -4,6 +4,7 @@ import errno
 import hashlib
 import http.client
 import http.server
+import json
 import os
 import pickle
 import re
@@ -343,3 +344,16 @@ def test_a_file_with_something_else_than_tensors_is_refused(tmp_path: Path) -> N
     torch.save({"weight": STATE["weight"], "epoch": 3}, path)
     with pytest.raises(WeightsError, match="named tensors"):
         weights.load_state_dict(path, sha256(path.read_bytes()))
+
+
+def test_what_the_package_brings_along_is_what_its_cards_name() -> None:
+    folder = Path(weights.__file__).parent / "bundled"
+    cards = sorted(folder.glob("*.json"))
+    assert cards
+    for path in cards:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        wanted = safetensors.torch.load_file(folder / card["weights"]["file"])
+        state = store.bundled_state(path.stem)
+        assert store.bundled_card(path.stem) == card
+        assert state.keys() == wanted.keys()
+        assert all(torch.equal(state[name], each.float()) for name, each in wanted.items())

@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,11 @@ from antiforgery.photo.templates import ARCFACE
 from antiforgery.targets.base import Target
 from antiforgery.targets.edits import edited_labels
 from antiforgery.weights import store
-from antiforgery.weights.reference import WeightsRef
 
 NAME = "editing"
 VERSION = 1
 SHOWN = (*HAIR_COLOURS, *SWITCHES)
-CLASSIFIER_CARD = "attributes.json"
+CLASSIFIER = "attributes"
 EMBEDDER = Path("models") / "identity" / "mobilefacenet_foamliu.safetensors"
 EMBEDDER_SHA256 = "89f4f81901e898d0bd9dd6cf2f1c279893448527e5563b6ee1f002d429270256"
 
@@ -65,7 +63,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
     began = time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
-    classifier, card = _classifier()
+    classifier = _classifier()
     embed = encoders.load(plan.data / EMBEDDER, EMBEDDER_SHA256).embed
     found = {}
     for name in plan.names:
@@ -76,7 +74,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "protocol_version": VERSION,
         "faces": len(samples),
         "targets": found,
-        "classifier": card,
+        "classifier": store.bundled_card(CLASSIFIER),
         "embedder_sha256": EMBEDDER_SHA256,
         "weights_sha256": {name: targets.weights_sha256(name) for name in plan.names},
         "seconds": round(time.perf_counter() - began, 1),
@@ -140,10 +138,7 @@ def _aligned(sample: Sample, size: int) -> Tensor:
     return torch.from_numpy(pixels)[None].float() / 255
 
 
-def _classifier() -> tuple[AttributeClassifier, Mapping[str, Any]]:
-    folder = resources.files("antiforgery.weights") / "bundled"
-    card = json.loads((folder / CLASSIFIER_CARD).read_text(encoding="utf-8"))
-    reference = WeightsRef(**card["weights"])
+def _classifier() -> AttributeClassifier:
     network = AttributeClassifier()
-    network.load_state_dict(store.load_state_dict(store.locate(reference), reference.sha256))
-    return network.eval(), card
+    network.load_state_dict(store.bundled_state(CLASSIFIER))
+    return network.eval()

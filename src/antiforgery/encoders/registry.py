@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from antiforgery.encoders.base import EncoderArchitecture, NetworkEncoder
@@ -12,9 +10,8 @@ from antiforgery.errors import WeightsError
 from antiforgery.weights import store
 from antiforgery.weights.checkpoint import read_checkpoint
 from antiforgery.weights.network import State, filled, known_in
-from antiforgery.weights.reference import WeightsRef
 
-_BUNDLED_CARD = "encoder.json"
+_BUNDLED = "encoder"
 
 
 @cache
@@ -74,8 +71,5 @@ def bundled() -> NetworkEncoder:
     Raises:
         WeightsError: Its weights are damaged.
     """
-    folder = resources.files("antiforgery.weights") / "bundled"
-    card = json.loads((folder / _BUNDLED_CARD).read_text(encoding="utf-8"))
-    reference = WeightsRef(**card["weights"])
-    state = store.load_state_dict(store.locate(reference), reference.sha256)
-    return encoder_of(state).with_match(card["dev"]["threshold"])
+    threshold = store.bundled_card(_BUNDLED)["dev"]["threshold"]
+    return encoder_of(store.bundled_state(_BUNDLED)).with_match(threshold)

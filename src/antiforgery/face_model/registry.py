@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +12,8 @@ from antiforgery.face_model.basis import read_basis
 from antiforgery.face_model.regressor import FaceReader, FittingReader, build
 from antiforgery.weights import store
 from antiforgery.weights.network import filled
-from antiforgery.weights.reference import WeightsRef
 
-_BUNDLED_CARD = "face_model.json"
+_BUNDLED = "face_model"
 
 
 def bundled() -> FaceReader:
@@ -26,9 +22,7 @@ def bundled() -> FaceReader:
     Raises:
         WeightsError: Its weights are damaged.
     """
-    reference = WeightsRef(**_card()["weights"])
-    state = store.load_state_dict(store.locate(reference), reference.sha256)
-    reader = filled("this project's face model", build, state)
+    reader = filled("this project's face model", build, store.bundled_state(_BUNDLED))
     assert isinstance(reader, FaceReader)  # noqa: S101 - build makes one
     return reader
 
@@ -38,7 +32,7 @@ def expressions() -> Mapping[str, Tensor]:
 
     Each is the mean of faces that are labelled with it and show it most.
     """
-    named: dict[str, list[float]] = _card()["expressions"]
+    named: dict[str, list[float]] = store.bundled_card(_BUNDLED)["expressions"]
     return {name: torch.tensor(values) for name, values in named.items()}
 
 
@@ -51,9 +45,3 @@ def reader_of(path: Path) -> FaceReader:
         WeightsError: The file holds no such model, or the bundled weights are damaged.
     """
     return FittingReader(read_basis(path), bundled().network).eval()
-
-
-def _card() -> dict[str, Any]:
-    folder = resources.files("antiforgery.weights") / "bundled"
-    card: dict[str, Any] = json.loads((folder / _BUNDLED_CARD).read_text(encoding="utf-8"))
-    return card

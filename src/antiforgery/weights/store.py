@@ -8,13 +8,14 @@ then the address that the reference names. A cached file carries its sha256 in i
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from antiforgery.errors import WeightsError
@@ -136,6 +137,22 @@ def load_state_dict(path: Path, sha256: str) -> dict[str, Tensor]:
         )
     state = _parse(data, path)
     return {name: tensor.float() if _is_half(tensor) else tensor for name, tensor in state.items()}
+
+
+def bundled_card(name: str) -> dict[str, Any]:
+    """What the package says, in a file ``NAME.json``, of a network of its own that is no target."""
+    card: dict[str, Any] = json.loads(_bundled_path(f"{name}.json").read_text(encoding="utf-8"))
+    return card
+
+
+def bundled_state(name: str) -> dict[str, Tensor]:
+    """The tensors of the file that :func:`bundled_card` names.
+
+    Raises:
+        WeightsError: It is damaged.
+    """
+    ref = WeightsRef(**bundled_card(name)["weights"])
+    return load_state_dict(locate(ref), ref.sha256)
 
 
 def remedy(damaged: Path) -> str:
