@@ -1,18 +1,49 @@
-"""A face in closed form, and a reader that sees it in every picture."""
+"""What tests of targets share: what any forging must keep, and readers that see closed forms."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from antiforgery.face_model import FaceModel, FaceReader, Fit
+from antiforgery import face_model
+from antiforgery.face_model import FaceModel, FaceReader, Fit, Parameters
 from antiforgery.face_model.points import COUNT, LEFT_EYE, LOWER_LIP, RIGHT_EYE
 from antiforgery.face_model.regressor import RegressorNetwork, codes_of
+from antiforgery.targets.base import Condition, Target
 
+UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _MODES = 2
+
+
+@pytest.fixture
+def forges_well() -> Callable[[Target, Callable[[Tensor], Condition]], None]:
+    """Checks shape, range, gradients, and that each of two images is forged by itself.
+
+    Takes a target of 32 pixels and what asks it for something.
+    """
+
+    def check(target: Target, ask: Callable[[Tensor], Condition]) -> None:
+        images = torch.rand(2, 3, 32, 32, requires_grad=True)
+        asked = ask(images.detach())
+
+        forged = target.forge(images, asked)
+        forged.square().sum().backward()
+
+        assert forged.shape == images.shape
+        assert forged.min() >= 0
+        assert forged.max() <= 1
+        assert images.grad is not None
+        assert images.grad.isfinite().all()
+        assert images.grad.abs().sum() > 0
+        alone = target.forge(images[1:], replace(asked, value=asked.value[1:]))
+        assert torch.allclose(alone, forged[1:], atol=1e-6)
+
+    return check
 
 
 def _rough_face() -> Tensor:
@@ -67,3 +98,34 @@ def rough_face() -> Tensor:
 def reader() -> FaceReader:
     """Reads the rough face off any picture: brighter ones lie lower and open their mouths."""
     return _RoughReader()
+
+
+class ColourReader(FaceReader):
+    """Sees the mean face in the middle; the greener a picture the further right.
+
+    Of its expression it sees the second mode, an open mouth, by how red the upper left corner is.
+    """
+
+    def __init__(self, model: FaceModel) -> None:
+        super().__init__(model, RegressorNetwork((2, 2, 2, 2), codes_of(model)))
+
+    def forward(self, images: Tensor) -> Fit:
+        count = len(images)
+        place = 0.48 + 0.04 * images[:, 1].mean(dim=(1, 2))
+        red = images[:, 0, :4, :4].mean(dim=(1, 2))
+        expression = torch.zeros(count, len(self.model.expression)).to(images)
+        parameters = Parameters(
+            rotation=images.new_tensor(UPRIGHT).expand(count, -1),
+            scale=images.new_full((count,), 0.27),
+            shift=torch.stack([place, torch.full_like(place, 0.55)], dim=1),
+            identity=torch.zeros(count, len(self.model.identity)).to(images),
+            expression=torch.cat([expression[:, :1], 3 * red[:, None], expression[:, 2:]], dim=1),
+        )
+        return Fit(parameters, self.model.points(parameters))
+
+
+@pytest.fixture(scope="session")
+def colour_reader() -> FaceReader:
+    """Frozen, with the bundled face model."""
+    reader = ColourReader(face_model.bundled().model)
+    return reader.eval().requires_grad_(False)

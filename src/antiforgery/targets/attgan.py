@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import cast
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,14 @@ class Block(nn.Module):
         return mapped
 
 
-class AttGANGenerator(nn.Module):
+class TellingGenerator(nn.Module):
+    """Edits faces by ``attributes`` many numbers; ``layers`` is how often it halves the picture."""
+
+    attributes: int
+    layers: int
+
+
+class AttGANGenerator(TellingGenerator):
     """The published generator: an encoder, and a decoder that is told the attributes.
 
     ``shortcuts`` decoder blocks are followed by the encoder's features of their size,
@@ -164,6 +171,18 @@ class AttGAN(NetworkTarget[nn.Module]):
         super().__init__(card, generator)
         self._factor = 2**layers
         self._names = tuple(names)
+
+    @classmethod
+    def of(cls, card: TargetCard, architecture: Architecture, usual: tuple[str, ...]) -> Self:
+        """The target that ``card`` describes; ``usual`` names the attributes where it does not.
+
+        Raises:
+            WeightsError: Its weights are missing, damaged or another system's.
+            UsageError: The card names another number of attributes than the weights have.
+        """
+        generator = cast("TellingGenerator", loaded_network(architecture, card))
+        names = attribute_names(card, generator.attributes, usual)
+        return cls(card, generator, generator.layers, names)
 
     def conditions(
         self,
@@ -254,12 +273,5 @@ ARCHITECTURE = Architecture(
 
 
 def load(card: TargetCard) -> AttGAN:
-    """The target that ``card`` describes.
-
-    Raises:
-        WeightsError: Its weights are missing, damaged or another system's.
-        UsageError: The card names another number of attributes than the weights have.
-    """
-    generator = cast("AttGANGenerator", loaded_network(ARCHITECTURE, card))
-    names = attribute_names(card, generator.attributes, ATTRIBUTES)
-    return AttGAN(card, generator, generator.layers, names)
+    """The target that ``card`` describes. Raises what :meth:`AttGAN.of` does."""
+    return AttGAN.of(card, ARCHITECTURE, ATTRIBUTES)

@@ -7,16 +7,15 @@ whose checkpoints this loads; the authors published TensorFlow files.
 from __future__ import annotations
 
 import itertools
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from antiforgery.targets.architecture import Architecture, State, loaded_network, part_of
-from antiforgery.targets.attgan import AttGAN, doubling, encoded, halving
+from antiforgery.targets.architecture import Architecture, State, part_of
+from antiforgery.targets.attgan import AttGAN, TellingGenerator, doubling, encoded, halving
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
-from antiforgery.targets.edits import attribute_names, edited_labels, tiled
+from antiforgery.targets.edits import edited_labels, tiled
 from antiforgery.targets.templates import CELEBA_170
 from antiforgery.weights.network import numbered
 
@@ -63,7 +62,7 @@ class TransferUnit(nn.Module):
         return (1 - share) * raised + share * candidate, kept
 
 
-class STGANGenerator(nn.Module):
+class STGANGenerator(TellingGenerator):
     """The port's generator: AttGAN's blocks, and units in the place of its shortcuts.
 
     Shape: image ``(N, 3, H, W)`` with H and W multiples of ``2**layers``, differences ``(N, A)``.
@@ -170,12 +169,5 @@ ARCHITECTURE = Architecture(
 
 
 def load(card: TargetCard) -> STGAN:
-    """The target that ``card`` describes.
-
-    Raises:
-        WeightsError: Its weights are missing, damaged or another system's.
-        UsageError: The card names another number of attributes than the weights have.
-    """
-    generator = cast("STGANGenerator", loaded_network(ARCHITECTURE, card))
-    names = attribute_names(card, generator.attributes, ATTRIBUTES)
-    return STGAN(card, generator, generator.layers, names)
+    """The target that ``card`` describes. Raises what :meth:`AttGAN.of` does."""
+    return STGAN.of(card, ARCHITECTURE, ATTRIBUTES)
