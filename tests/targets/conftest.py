@@ -78,7 +78,7 @@ class _RoughReader(FaceReader):
         modes = torch.zeros(2, _MODES, COUNT, 3)
         modes[1, 0, LOWER_LIP, 1] = 0.3
         model = FaceModel(mean, *modes)
-        super().__init__(model, RegressorNetwork((4, 4, 4, 4), codes_of(model)))
+        super().__init__(model, RegressorNetwork((4, 5, 4, 5), codes_of(model)))
 
     def forward(self, images: Tensor) -> Fit:
         light = images.mean(dim=(1, 2, 3))
@@ -107,7 +107,7 @@ class ColourReader(FaceReader):
     """
 
     def __init__(self, model: FaceModel) -> None:
-        super().__init__(model, RegressorNetwork((2, 2, 2, 2), codes_of(model)))
+        super().__init__(model, RegressorNetwork((2, 3, 2, 3), codes_of(model)))
 
     def forward(self, images: Tensor) -> Fit:
         count = len(images)
