@@ -241,6 +241,25 @@ def test_bad_drivers_are_said_in_a_sentence_and_leave_nothing(
     assert not list(tmp_path.glob(".antiforgery-*"))
 
 
+def test_what_heeds_no_driver_makes_no_sequence(
+    puppet: Puppet,
+    portrait: Path,
+    drivers: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trained = (Condition("as trained", "animated", torch.zeros(1, 3)),)
+    monkeypatch.setattr(puppet, "conditions", lambda *_, **__: trained)
+    out = tmp_path / "out.gif"
+    with pytest.raises(SystemExit) as left:
+        asked = ["forge", str(portrait), "--target", "puppet", "-o", str(out)]
+        main([*asked, "--driver", str(drivers)])
+    assert left.value.code == 2
+    assert "leave out --driver" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_what_does_not_animate_takes_no_driver(
     portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -134,10 +134,15 @@ def _write_one(
 
 
 def _write_sequence(forger: Forger, between: int, output: Path, *, overwrite: bool) -> str:
+    from antiforgery.errors import UsageError
     from antiforgery.photo import frames
     from antiforgery.simulate import between as path_of
 
-    asked = path_of(forger.conditions("animated"), between)
+    conditions = forger.conditions("animated")
+    if len(conditions) < len(forger.partners):
+        name = forger.target.card.name
+        raise UsageError(f"{name} shows what it was trained to show: leave out --driver.")
+    asked = path_of(conditions, between)
     pictures = (forger.paste(forger.forge(each)) for each in asked)
     if output.is_dir() or not output.suffix:
         count = frames.write_frames(pictures, output)
