@@ -10,13 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from antiforgery import face_model
-from antiforgery.face_model import FaceModel, FaceReader, Fit, Parameters
+from antiforgery.face_model import FaceModel, FaceReader, Fit
 from antiforgery.face_model.points import COUNT, LEFT_EYE, LOWER_LIP, RIGHT_EYE
 from antiforgery.face_model.regressor import RegressorNetwork, codes_of
 from antiforgery.targets.base import Condition, Target
 
-UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 _MODES = 2
 
 
@@ -98,34 +96,3 @@ def rough_face() -> Tensor:
 def reader() -> FaceReader:
     """Reads the rough face off any picture: brighter ones lie lower and open their mouths."""
     return _RoughReader()
-
-
-class ColourReader(FaceReader):
-    """Sees the mean face in the middle; the greener a picture the further right.
-
-    Of its expression it sees the second mode, an open mouth, by how red the upper left corner is.
-    """
-
-    def __init__(self, model: FaceModel) -> None:
-        super().__init__(model, RegressorNetwork((2, 3, 2, 3), codes_of(model)))
-
-    def forward(self, images: Tensor) -> Fit:
-        count = len(images)
-        place = 0.48 + 0.04 * images[:, 1].mean(dim=(1, 2))
-        red = images[:, 0, :4, :4].mean(dim=(1, 2))
-        expression = torch.zeros(count, len(self.model.expression)).to(images)
-        parameters = Parameters(
-            rotation=images.new_tensor(UPRIGHT).expand(count, -1),
-            scale=images.new_full((count,), 0.27),
-            shift=torch.stack([place, torch.full_like(place, 0.55)], dim=1),
-            identity=torch.zeros(count, len(self.model.identity)).to(images),
-            expression=torch.cat([expression[:, :1], 3 * red[:, None], expression[:, 2:]], dim=1),
-        )
-        return Fit(parameters, self.model.points(parameters))
-
-
-@pytest.fixture(scope="session")
-def colour_reader() -> FaceReader:
-    """Frozen, with the bundled face model."""
-    reader = ColourReader(face_model.bundled().model)
-    return reader.eval().requires_grad_(False)

@@ -182,10 +182,10 @@ def warp_mesh(
     what comes from outside of the image repeats the pixel at its edge.
 
     Shape: images ``(N, C, S, S)``, points ``(N, P, 2)``; ``raster`` is that of ``to_points`` where
-    it is known already.
+    it is known already, and says of which size the result is.
     """
-    size = images.shape[-1]
-    seen = rasterise(to_points, triangles, size) if raster is None else raster
+    seen = rasterise(to_points, triangles, images.shape[-1]) if raster is None else raster
+    size = seen.triangle.shape[-1]
     # As a shift of each pixel, so that points that stay give the image back as it was.
     shift = interpolate(seen, from_points - to_points, triangles).permute(0, 2, 3, 1)
     centres = (torch.arange(size).to(shift) + 0.5) / size

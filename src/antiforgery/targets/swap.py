@@ -74,9 +74,9 @@ class IdentitySwap(NetworkTarget[SwapNetwork]):
         """
         del labels
         if role == "source":
-            named = self._faces(images, partners)
+            named = partner_faces(self.card, images, partners)
         elif partners or not self._identities:
-            faces = self._faces(images, partners)
+            faces = partner_faces(self.card, images, partners)
             named = [(name, self._network.embed(face)) for name, face in faces]
         else:
             named = [(name, identity.to(images)) for name, identity in self._identities]
@@ -100,11 +100,20 @@ class IdentitySwap(NetworkTarget[SwapNetwork]):
             return self._network.swap(condition.value, self._network.embed(images))
         return self._network.swap(images, condition.value)
 
-    def _faces(self, images: Tensor, partners: Sequence[Partner]) -> list[tuple[str, Tensor]]:
-        if not partners:
-            return [("itself mirrored", images.flip(3))]
-        template, size = self.card.template, self.card.size
-        return [(f"partner {each.name}", each.crop(template, size).to(images)) for each in partners]
+
+def partner_faces(
+    card: TargetCard, images: Tensor, partners: Sequence[Partner]
+) -> list[tuple[str, Tensor]]:
+    """Each partner's face as ``card`` wants it, named; without partners the mirrored faces.
+
+    Shape: images ``(N, 3, S, S)``; a partner's face ``(1, 3, S, S)``.
+    """
+    if not partners:
+        return [("itself mirrored", images.flip(3))]
+    return [
+        (f"partner {each.name}", each.crop(card.template, card.size).to(images))
+        for each in partners
+    ]
 
 
 def pick_both(

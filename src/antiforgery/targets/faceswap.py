@@ -1,0 +1,128 @@
+"""FaceSwap, the graphics method: landmarks, a mesh warp, colour correction, and a seamless blend.
+
+What the tools of that name did before networks painted faces (M. Kowalski's FaceSwap, 2016, as in
+FaceForensics++, Rössler et al., ICCV 2019, arXiv 1901.08971), with every step differentiable: the
+landmarks are read by a network, and the face is warped in the plane, not fitted in space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from antiforgery import face_model
+from antiforgery.color import lab_to_rgb, rgb_to_lab
+from antiforgery.errors import UsageError
+from antiforgery.face_model import FaceReader, mesh
+from antiforgery.face_model.points import COUNT, JAW
+from antiforgery.straight_through import clip_straight_through
+from antiforgery.targets.base import Condition
+from antiforgery.targets.blending import seamless
+from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.network_target import NetworkTarget
+from antiforgery.targets.partner import Partner
+from antiforgery.targets.swap import partner_faces
+
+_FOREHEAD_DEPTH = -1.5
+"""How far outside the forehead's points lie where brows lie 1 inside: the face ends below them,
+because there a fringe begins."""
+_TEMPLE_DEPTH = -0.5
+_BEGIN, _FULL = 0.1, 0.3
+"""Depths between which the new face is faded in."""
+_REACH = 10 / 128
+"""How far the closing of the seam reaches into the face, in sides of the crop."""
+_LEAST_SPREAD = 2.0
+"""In Lab units: a face without any shading is not stretched to one with."""
+_STRETCH = (0.6, 1.6)
+_LEAST_SHARE = 1e-3
+
+
+class FaceSwap(NetworkTarget[FaceReader]):
+    """The graphics swap as a target: the photo receives a partner's face, or gives its own.
+
+    Gradients reach the photo through its pixels, its landmarks and its colours, whichever role.
+    """
+
+    @torch.no_grad()
+    def conditions(
+        self,
+        images: Tensor,
+        role: Role,
+        *,
+        labels: Mapping[str, Tensor] | None = None,
+        partners: Sequence[Partner] = (),
+    ) -> tuple[Condition, ...]:
+        """One per partner, else the mirrored face itself. Values are faces ``(N, 3, S, S)``."""
+        del labels
+        return tuple(
+            Condition(name, role, face.expand(len(images), -1, -1, -1))
+            for name, face in partner_faces(self.card, images, partners)
+        )
+
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
+        """The swap, ``(N, 3, S, S)`` in [0, 1]; a source gives its face to the partner's picture.
+
+        Raises:
+            UsageError: The images are not of the card's size.
+        """
+        size = self.card.size
+        if images.shape[-2:] != (size, size):
+            raise UsageError(f"{self.card.name} takes images of {size} x {size} pixels only.")
+        giver, receiver = images, condition.value
+        if condition.role == "swapped":
+            giver, receiver = receiver, giver
+        # Half a pixel of bfloat16 would be seen.
+        with torch.autocast(images.device.type, enabled=False):
+            return self._swapped(giver.float(), receiver.float())
+
+    def _swapped(self, giver: Tensor, receiver: Tensor) -> Tensor:
+        start, end = (
+            mesh.with_forehead(self._network(each).landmarks) for each in (giver, receiver)
+        )
+        raster = mesh.rasterise(end, mesh.FACE, receiver.shape[-1])
+        worn = mesh.warp_mesh(giver, start, end, mesh.FACE, raster)
+        depth = mesh.interpolate(raster, _depths(end), mesh.FACE)
+        share = ((depth - _BEGIN) / (_FULL - _BEGIN)).clamp(0, 1)
+        tinted = recoloured(worn, receiver, share)
+        inside = (depth > _BEGIN).to(depth)
+        joined = seamless(tinted, receiver, inside, reach=_REACH * receiver.shape[-1])
+        return clip_straight_through(receiver + share * (joined - receiver), 0.0, 1.0)
+
+
+def recoloured(images: Tensor, like: Tensor, share: Tensor) -> Tensor:
+    """The images with the mean and spread of ``like`` in each channel of Lab, where ``share`` is.
+
+    After Reinhard et al., IEEE CG&A 2001. Shape: ``(N, 3, S, S)`` twice, and ``(N, 1, S, S)`` in
+    [0, 1]. Range: RGB in [0, 1].
+    """
+    weights = share / share.sum(dim=(2, 3), keepdim=True).clamp(min=_LEAST_SHARE)
+    colours, wanted = rgb_to_lab(images), rgb_to_lab(like)
+    (mean, spread), (new_mean, new_spread) = (_statistics(x, weights) for x in (colours, wanted))
+    stretched = (colours - mean) * (new_spread / spread).clamp(*_STRETCH) + new_mean
+    return clip_straight_through(lab_to_rgb(stretched), 0.0, 1.0)
+
+
+def _statistics(colours: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and spread per channel, ``(N, 3, 1, 1)`` each."""
+    mean = (weights * colours).sum(dim=(2, 3), keepdim=True)
+    variance = (weights * (colours - mean).square()).sum(dim=(2, 3), keepdim=True)
+    return mean, (variance + _LEAST_SPREAD**2).sqrt()
+
+
+def _depths(points: Tensor) -> Tensor:
+    """How far inside the face each point is: 0 on the jaw, 1 within, less than 0 above the brows.
+
+    Shape: ``(N, 77, 2)`` gives ``(N, 77, 1)``.
+    """
+    depths = torch.ones_like(points[..., :1])
+    depths[:, list(JAW)] = 0
+    depths[:, COUNT:] = _FOREHEAD_DEPTH
+    depths[:, [mesh.FOREHEAD[0], mesh.FOREHEAD[-1]]] = _TEMPLE_DEPTH
+    return depths
+
+
+def load(card: TargetCard) -> FaceSwap:
+    """The target that ``card`` describes. Raises ``WeightsError``."""
+    return FaceSwap(card, face_model.bundled())
