@@ -252,8 +252,8 @@ def test_what_heeds_no_driver_makes_no_sequence(
     trained = (Condition("as trained", "animated", torch.zeros(1, 3)),)
     monkeypatch.setattr(puppet, "conditions", lambda *_, **__: trained)
     out = tmp_path / "out.gif"
+    asked = ["forge", str(portrait), "--target", "puppet", "-o", str(out)]
     with pytest.raises(SystemExit) as left:
-        asked = ["forge", str(portrait), "--target", "puppet", "-o", str(out)]
         main([*asked, "--driver", str(drivers)])
     assert left.value.code == 2
     assert "leave out --driver" in capsys.readouterr().err
