@@ -23,7 +23,8 @@ def _turned(degrees: float, axis: int) -> Tensor:
     angle[axis] = math.radians(degrees)
     x, y, z = angle.tolist()
     cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64)
-    return torch.linalg.matrix_exp(cross)[:2].flatten()[None]
+    turned: Tensor = torch.linalg.matrix_exp(cross)
+    return turned[:2].flatten()[None]
 
 
 def _some(model: FaceModel, count: int = 4) -> Parameters:

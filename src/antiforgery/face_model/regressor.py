@@ -26,6 +26,8 @@ MARGIN = 12
 _REACH = SIZE / (SIZE - 2 * MARGIN)
 """Side of what the network looks at, in sides of the crop."""
 _UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+_COARSE_SIDE = SIZE // 16
+_GATHERED = 24
 _HIDDEN = 128
 
 
@@ -77,8 +79,16 @@ class RegressorNetwork(nn.Module):
             nn.PReLU(fine),
             nn.Conv2d(fine, COUNT, 1),
         )
+        self.gather = nn.Sequential(
+            nn.Conv2d(coarse, _GATHERED, 1, bias=False),
+            nn.BatchNorm2d(_GATHERED),
+            nn.PReLU(_GATHERED),
+            nn.Flatten(),
+        )
         self.read = nn.Sequential(
-            nn.Linear(coarse + 2 * COUNT, _HIDDEN), nn.PReLU(_HIDDEN), nn.Linear(_HIDDEN, codes)
+            nn.Linear(_GATHERED * _COARSE_SIDE**2 + 2 * COUNT, _HIDDEN),
+            nn.PReLU(_HIDDEN),
+            nn.Linear(_HIDDEN, codes),
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +98,7 @@ class RegressorNetwork(nn.Module):
         coarse = self.coarse(middle)
         maps = self.maps(self.up_fine(self.up_middle(coarse, middle), fine))
         landmarks = _means(maps.float())
-        seen = torch.cat([coarse.mean(dim=(2, 3)), 4 * (landmarks.flatten(1) - 0.5)], dim=1)
+        seen = torch.cat([self.gather(coarse), 4 * (landmarks.flatten(1) - 0.5)], dim=1)
         return landmarks, self.read(seen).float()
 
 

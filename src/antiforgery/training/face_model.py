@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery.face_model.points import LOWER_LIP, MIRRORED, UPPER_LIP
+from antiforgery.face_model.points import (
+    COUNT,
+    INNER_LIPS,
+    LOWER_LIP,
+    MIRRORED,
+    OUTER_LIPS,
+    UPPER_LIP,
+)
 from antiforgery.face_model.regressor import (
     MARGIN,
     SIZE,
@@ -54,6 +61,8 @@ TEMPLATES = (
     templates.DEEPFACELAB_WHOLE,
     templates.FFHQ,
 )
+LIPS = 2.0
+"""What a landmark of the lips counts among the others, because they move most."""
 _LABELLED = 160
 _STORED = 128
 _DEV = 100
@@ -173,7 +182,8 @@ class FaceModelTrainee(Trainee):
 
     def sheet(self) -> Tensor:
         """Dev faces with the landmarks in green and where the parameters put them in red."""
-        rows, columns = _SHOWN
+        columns = min(_SHOWN[1], len(self._dev.images))
+        rows = min(_SHOWN[0], len(self._dev.images) // columns)
         images = self._dev.images[: rows * columns]
         fit = self._read(images)
         shown = F.interpolate(images, scale_factor=3, mode="bilinear")
@@ -254,12 +264,15 @@ def losses_of(model: FaceModel, fit: Fit, points: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         goal = model.fitted(points)
     unit = eye_distance(points)[:, None, None]
+    weights = points.new_ones(COUNT, 1)
+    weights[[*OUTER_LIPS, *INNER_LIPS]] = LIPS
+    weights = weights / weights.mean()
     found = fit.parameters
     turned = rotation_matrix(found.rotation) - rotation_matrix(goal.rotation)
     codes = torch.cat([found.identity - goal.identity, found.expression - goal.expression], dim=1)
     return {
-        "landmarks": ((fit.landmarks - points) / unit).abs().mean(),
-        "shape": ((model.points(found) - points) / unit).abs().mean(),
+        "landmarks": (weights * (fit.landmarks - points) / unit).abs().mean(),
+        "shape": (weights * (model.points(found) - points) / unit).abs().mean(),
         "codes": codes.abs().mean() + turned.abs().mean(),
     }
 

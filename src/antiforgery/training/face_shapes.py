@@ -94,7 +94,8 @@ def _still(points: Tensor, rotation: Tensor, modes: int) -> FaceModel:
 def _upright(mean: Tensor) -> Tensor:
     """Centred, and the eyes one unit apart."""
     eyes = mean[list(RIGHT_EYE)].mean(dim=0) - mean[list(LEFT_EYE)].mean(dim=0)
-    return (mean - mean.mean(dim=0)) / eyes.norm()
+    upright: Tensor = (mean - mean.mean(dim=0)) / eyes.norm()
+    return upright
 
 
 def _without_motion(modes: Tensor, mean: Tensor) -> Tensor:
@@ -104,7 +105,8 @@ def _without_motion(modes: Tensor, mean: Tensor) -> Tensor:
     motions = torch.cat([turns, shifts, mean[None]]).flatten(1)
     basis = torch.linalg.qr(motions.T).Q
     flat = modes.flatten(1)
-    return (flat - flat @ basis @ basis.T).view_as(modes)
+    still: Tensor = flat - flat @ basis @ basis.T
+    return still.view_as(modes)
 
 
 class _Sums:
@@ -129,7 +131,7 @@ class _Sums:
         seen = torch.einsum("kpc,nrc->nkpr", model.identity, rows).flatten(2)
         squares = seen @ seen.mT
         spread = torch.linalg.inv(squares / noise + torch.eye(self._modes).to(squares))
-        expected = (spread @ (seen @ left.flatten(1)[..., None]))[..., 0] / noise
+        expected: Tensor = (spread @ (seen @ left.flatten(1)[..., None]))[..., 0] / noise
         known = torch.cat([expected, expected.new_ones(len(points), 1)], dim=1)
         products = known[:, :, None] * known[:, None]
         products[:, : self._modes, : self._modes] += spread
@@ -189,7 +191,8 @@ def _principal(basis: Tensor, spread: Tensor, overall: Tensor, count: int) -> Te
     # A direction has no sign of its own: the largest move is made positive.
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     lengths = torch.einsum("md,dk,kl,le,me->m", directions, basis.T, overall, basis, directions)
-    return (directions * largest.sign() * lengths.sqrt()[:, None]).view(count, COUNT, 3)
+    modes: Tensor = directions * largest.sign() * lengths.sqrt()[:, None]
+    return modes.view(count, COUNT, 3)
 
 
 def named_expressions(

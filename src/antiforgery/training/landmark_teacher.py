@@ -106,7 +106,7 @@ class Teacher:
     """The network, asked twice: the mirror image's answer is mirrored back and the mean taken."""
 
     def __init__(self, network: Tddfa) -> None:
-        self._network = network.eval().requires_grad_(False)
+        self.network = network.eval().requires_grad_(False)
 
     @torch.no_grad()
     def __call__(self, crops: Tensor) -> Taught:
@@ -119,13 +119,13 @@ class Teacher:
         return _mean([straight, Taught(points, turned)])
 
     def _once(self, crops: Tensor) -> Taught:
-        parameters, landmarks = self._network((crops.flip(1) * 255 - 127.5) / 128)
+        parameters, landmarks = self.network((crops.flip(1) * 255 - 127.5) / 128)
         points = (landmarks.view(-1, 2, COUNT).mT + 1) / 2
         return Taught(points, self.rotation(parameters))
 
     def rotation(self, parameters: Tensor) -> Tensor:
         """The rotation that normalised parameters ``(N, 62)`` say."""
-        raw = parameters * self._network.param_std + self._network.param_mean
+        raw = parameters * self.network.param_std + self.network.param_mean
         rows = F.normalize(raw[:, :12].view(-1, 3, 4)[:, :2, :3], dim=2)
         # The rows are nearly at right angles; the second yields.
         first = rows[:, 0]
@@ -172,7 +172,9 @@ def remembered(cache: Path, make: Callable[[], Taught]) -> Taught:
     made = make()
     cache.parent.mkdir(parents=True, exist_ok=True)
     with replacing(cache) as file:
-        file.write(save({"points": made.points, "rotation": made.rotation.contiguous()}))
+        file.write(
+            save({"points": made.points.contiguous(), "rotation": made.rotation.contiguous()})
+        )
     return made
 
 
