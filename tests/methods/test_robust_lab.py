@@ -57,7 +57,8 @@ def test_an_evasion_in_the_loop_makes_the_protection_survive_it(
         forged = toy_target.forge(blur.exact(protected), asked)
         return float(l2(forged, toy_target.forge(blur.exact(images), asked)).mean())
 
-    method = RobustLab(steps=40, psnr=32.0, step=0.5)
+    # The toy moves far less than a generator: effort must be worth it there, too.
+    method = RobustLab(steps=40, psnr=32.0, step=0.5, middle=0.01)
     knowing = method(images, [toy_target], evasions=[blur])
     assert left_after_blur(knowing) > 1.5 * left_after_blur(method(images, [toy_target]))
 
@@ -109,3 +110,17 @@ def test_masking_is_the_slope_of_energy_and_ssim(images: Tensor) -> None:
     weights = masking_of(images, 0.01)
     assert torch.allclose(weights, 1 / (1 + 0.01 / tolerance(images)))
     assert torch.equal(masking_of(images, 0.0), torch.ones(2, 1, 32, 32))
+
+
+def test_effort_goes_to_answers_about_to_be_won() -> None:
+    method = RobustLab(middle=2.0)
+    distances = torch.tensor([0.001, 0.1, 5.0], requires_grad=True)
+
+    rewards = torch.stack([method.reward(each[None], threshold=0.05) for each in distances])
+    (slopes,) = torch.autograd.grad(rewards.sum(), distances)
+
+    assert rewards[1].item() == pytest.approx(0.5)
+    assert rewards[0] < 0.001
+    assert rewards[2] > 0.999
+    assert slopes[1] > 10 * slopes[0]
+    assert slopes[1] > 10 * slopes[2]

@@ -4,17 +4,17 @@ What differs from the paper, and why:
 
 - luminance takes part: a JPEG encoder throws fine chroma away first;
 - evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018);
-- the reward is the logarithm of the distance, cut off once an answer is disrupted well, so that
-  effort goes to what still fails;
-- steps follow normalised momentum and the change is held to a least PSNR: a budget of energy goes
-  where it works, a box alone spends it everywhere;
+- the reward rises steeply around the distance at which an answer counts as disrupted and is flat
+  far from it: effort goes to what can still be won, not to what is won already or out of reach;
+- steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
+  little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
+  alone spends it everywhere;
 - within that budget the change goes where texture hides it, as SSIM counts it;
 - targets run in bfloat16 where the processor has it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -33,6 +33,10 @@ from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.straight_through import round_straight_through
 
 
+_NEWS = 0.1
+"""How much the last gradient says about what size is usual."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class RobustLab(Method):
     """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
@@ -40,8 +44,9 @@ class RobustLab(Method):
     ``steps`` are those for one target in one role. ``bounds`` are Lab units for L, a and b;
     ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the first step's root mean
     square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs beside energy, in
-    squared units of [0, 1]: with more of it the change moves from flat areas into texture. ``goal``
-    is how many times the threshold an answer shall move. ``relent`` is by how many dB a step the
+    squared units of [0, 1]: with more of it the change moves from flat areas into texture.
+    ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
+    many times it shall move. ``relent`` is by how many dB a step the
     budget shrinks while every question is answered so, and grows back while one is not;
     ``stop_when_met`` ends the run instead.
     """
@@ -55,6 +60,7 @@ class RobustLab(Method):
     step: float = 0.25
     masking: float = 0.006
     momentum: float = 0.8
+    middle: float = 1.5
     goal: float = 3.0
     relent: float = 0.1
     stop_when_met: bool = False
@@ -89,8 +95,9 @@ class RobustLab(Method):
         return _BudgetedMomentum(self, delta, masking_of(images, self.masking))
 
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
-        """Logarithm of the distance, flat from ``goal`` thresholds on."""
-        return distance.clamp_min(1e-6).log().clamp(max=math.log(self.goal * threshold)).mean()
+        """How surely answers are disrupted, from 0 to 1: half where they move ``middle`` times."""
+        share = self.middle * threshold / distance.clamp_min(1e-6)
+        return (1 / (1 + share.square())).mean()
 
     def finished(self, ledger: Ledger, threshold: float) -> bool:
         """Once every question is answered ``goal`` thresholds away, where that is wanted."""
@@ -117,21 +124,29 @@ class _BudgetedMomentum:
         self._method = method
         self._masking = masking
         self._momentum = torch.zeros_like(delta)
+        self._usual: Tensor | None = None
         self._psnr = method.psnr
         # A closed channel must not take its share of the step.
         self._open = delta.new_tensor(method.bounds).view(1, 3, 1, 1) > 0
 
     def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
-        """The next perturbation; a gradient of zero (all is well) leaves the momentum to fade."""
+        """The next perturbation; a small gradient, from a flat reward, changes little of it."""
         method = self._method
         gradient = gradient * self._open * self._masking
-        self._momentum = method.momentum * self._momentum + gradient / rms(gradient)
+        self._momentum = method.momentum * self._momentum + gradient / self._size(gradient)
         length = method.step * (1 - 0.8 * evidence.step / method.steps)
         delta = delta - length * self._momentum / rms(self._momentum)
         self._psnr = self._budget(evidence)
         allowed = 10 ** (-self._psnr / 10)
         moved = evidence.moved.clamp_min(1e-12).view(-1, 1, 1, 1)
         return delta * (allowed / moved).sqrt().clamp(max=1)
+
+    def _size(self, gradient: Tensor) -> Tensor:
+        """The usual size of a gradient, ``(N, 1, 1, 1)``: a running average over steps."""
+        size = rms(gradient)
+        usual = size if self._usual is None else self._usual.lerp(size, _NEWS)
+        self._usual = usual
+        return usual
 
     def _budget(self, evidence: Evidence) -> float:
         """The PSNR to hold: it rises while all is well, and falls back to the least allowed."""
