@@ -32,7 +32,6 @@ from antiforgery.objectives.view import View
 from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.straight_through import round_straight_through
 
-
 _NEWS = 0.1
 """How much the last gradient says about what size is usual."""
 
