@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from antiforgery.errors import CancelledError, UsageError
-from antiforgery.face_model import FaceModel, Fit, Parameters, bundled, rotation_matrix
+from antiforgery.face_model import FaceModel, Parameters, bundled, rotation_matrix
 from antiforgery.face_model.points import COUNT, LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 from antiforgery.face_model.regressor import build
 from antiforgery.training import face_model
@@ -142,8 +142,8 @@ def test_losses_are_nothing_where_the_answer_is_the_teachers() -> None:
     )
     points = model.points(parameters)
 
-    right = face_model.losses_of(model, Fit(parameters, points), points)
-    wrong = face_model.losses_of(model, Fit(parameters, points + 0.025), points)
+    right = face_model.losses_of(model, points, parameters, points)
+    wrong = face_model.losses_of(model, points + 0.025, parameters, points)
 
     assert all(float(loss) < 1e-3 for loss in right.values())
     # A tenth of the eye distance in x and in y.

@@ -37,11 +37,11 @@ def expressions() -> Mapping[str, Tensor]:
 
 
 def reader_of(path: Path) -> FaceReader:
-    """The bundled network with a face model of one's own, fitted to the landmarks that it sees.
+    """A face model of one's own, fitted to the landmarks that the bundled reader sees.
 
     What the file holds is told by :mod:`antiforgery.face_model.basis`.
 
     Raises:
         WeightsError: The file holds no such model, or the bundled weights are damaged.
     """
-    return FittingReader(read_basis(path), bundled().network).eval()
+    return FittingReader(read_basis(path), bundled()).eval()

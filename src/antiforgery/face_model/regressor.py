@@ -1,7 +1,7 @@
 """The network that reads landmarks and the parameters of a face model off a crop.
 
-The landmarks are means of maps over the crop (Sun et al., ECCV 2018, arXiv 1711.08229), so that a
-small network places them finer than its pixels; pose and modes are regressed from them and from
+The face is placed by means of maps over the crop (Sun et al., ECCV 2018, arXiv 1711.08229), so that
+a small network places it finer than its pixels; rotation and modes are regressed from them and from
 what the network sees, as in 3DDFA v2 (Guo et al., ECCV 2020, arXiv 2009.09960).
 """
 
@@ -36,8 +36,7 @@ class Fit:
     """What is read off crops.
 
     Shape: ``landmarks`` ``(N, 68, 2)`` in fractions of the crop, beyond 0 and 1 where they lie
-    outside. They are seen directly; ``parameters`` say the same less exactly, but apart: pose,
-    person, expression.
+    outside. ``parameters`` say the same apart: pose, person, expression.
     """
 
     parameters: Parameters
@@ -92,7 +91,7 @@ class RegressorNetwork(nn.Module):
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks and codes."""
+        """Where the maps place the landmarks, and codes."""
         fine = self.fine(self.stem(images))
         middle = self.middle(fine)
         coarse = self.coarse(middle)
@@ -138,26 +137,38 @@ class FaceReader(nn.Module):
 
         Shape: ``(N, 3, S, S)``, upright crops of any template and size. Range: RGB in [0, 1].
         """
-        landmarks, codes = self.network(prepared(images))
-        landmarks = (landmarks - 0.5) * _REACH + 0.5
-        with torch.autocast(images.device.type, enabled=False):
-            return Fit(self.described(landmarks, codes), landmarks)
+        _, parameters = self.seen(images)
+        return Fit(parameters, self.model.points(parameters))
 
-    def described(self, landmarks: Tensor, codes: Tensor) -> Parameters:
-        """What the network's codes mean for a face with these landmarks."""
+    def seen(self, images: Tensor) -> tuple[Tensor, Parameters]:
+        """Where the maps place each landmark, ``(N, 68, 2)``, and the parameters.
+
+        The maps say where the face is; what it does, the parameters tell better than they.
+        """
+        places, codes = self.network(prepared(images))
+        places = (places - 0.5) * _REACH + 0.5
         turn, identity, expression = codes.split(
             [len(_UPRIGHT), len(self.model.identity), len(self.model.expression)], dim=1
         )
-        return self.model.placed(turn + turn.new_tensor(_UPRIGHT), identity, expression, landmarks)
+        rotation = turn + turn.new_tensor(_UPRIGHT)
+        with torch.autocast(images.device.type, enabled=False):
+            return places, self.model.placed(rotation, identity, expression, places)
 
 
 class FittingReader(FaceReader):
-    """A face model that no network has learnt: its parameters are fitted to the landmarks."""
+    """A face model that no network has learnt, fitted to the landmarks that another's reader sees.
 
-    def described(self, landmarks: Tensor, codes: Tensor) -> Parameters:
-        """The model's closest face; the codes are of another model."""
-        del codes
-        return self.model.fitted(landmarks)
+    The landmarks stay those that were seen.
+    """
+
+    def __init__(self, model: FaceModel, reader: FaceReader) -> None:
+        super().__init__(model, reader.network)
+        self._reader = reader
+
+    def forward(self, images: Tensor) -> Fit:
+        """Read faces, differentiably; shape and range as of the other reader."""
+        landmarks = self._reader(images).landmarks
+        return Fit(self.model.fitted(landmarks), landmarks)
 
 
 def prepared(images: Tensor) -> Tensor:

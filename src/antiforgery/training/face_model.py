@@ -32,7 +32,7 @@ from antiforgery.face_model.regressor import (
     RegressorNetwork,
     codes_of,
 )
-from antiforgery.face_model.shape import FaceModel, eye_distance, rotation_matrix
+from antiforgery.face_model.shape import FaceModel, Parameters, eye_distance, rotation_matrix
 from antiforgery.photo.canvas import similarity, warp
 from antiforgery.targets import templates
 from antiforgery.training.data import LabelledFaces, load_faces
@@ -77,7 +77,7 @@ class FaceModelRecipe(Recipe):
     The model keeps ``identity`` and ``expression`` modes of the ``modes`` that ``rounds`` of
     expectation and maximisation find. ``turn`` (radians), ``zoom`` and ``shift`` (of the crop's
     side) are standard deviations of how faces are placed, ``blurred`` is the share of faces that
-    are. The losses beside that of the landmarks: ``weight_shape`` is for where the parameters put
+    are. The losses beside that of the maps: ``weight_shape`` is for where the parameters put
     the landmarks, ``weight_codes`` for the parameters themselves.
     """
 
@@ -152,8 +152,8 @@ class FaceModelTrainee(Trainee):
         points = views.points.to(self._device)
         self._reader.train()
         with self._recipe.autocast(self._device):
-            fit = self._reader(views.images.to(self._device))
-        losses = losses_of(self._reader.model, fit, points)
+            places, found = self._reader.seen(views.images.to(self._device))
+        losses = losses_of(self._reader.model, places, found, points)
         total = (
             losses["landmarks"]
             + self._recipe.weight_shape * losses["shape"]
@@ -181,17 +181,13 @@ class FaceModelTrainee(Trainee):
         self._order = state["order"].cpu()
 
     def sheet(self) -> Tensor:
-        """Dev faces with the landmarks in green and where the parameters put them in red."""
+        """Dev faces with the landmarks in green, and those of the teacher in red."""
         columns = min(_SHOWN[1], len(self._dev.images))
         rows = min(_SHOWN[0], len(self._dev.images) // columns)
         images = self._dev.images[: rows * columns]
-        fit = self._read(images)
         shown = F.interpolate(images, scale_factor=3, mode="bilinear")
-        for points, colour in (
-            (self._reader.model.points(fit.parameters), (1.0, 0.0, 0.0)),
-            (fit.landmarks, (0.0, 1.0, 0.0)),
-        ):
-            shown = dotted(shown, points, colour)
+        shown = dotted(shown, self._dev.points[: len(images)], (1.0, 0.0, 0.0))
+        shown = dotted(shown, self._read(images).landmarks, (0.0, 1.0, 0.0))
         lines = shown.view(rows, columns, *shown.shape[1:])
         return torch.cat([torch.cat(list(line), dim=2) for line in lines], dim=1)
 
@@ -201,13 +197,10 @@ class FaceModelTrainee(Trainee):
 
     def measure(self) -> dict[str, float]:
         """How far dev faces' landmarks are from the teacher's, in eye distances."""
-        fit = self._read(self._dev.images)
-        points = self._dev.points
-        shaped = self._reader.model.points(fit.parameters)
-        both = torch.stack([mouth_opening(fit.landmarks), mouth_opening(points)])
+        landmarks, points = self._read(self._dev.images).landmarks, self._dev.points
+        both = torch.stack([mouth_opening(landmarks), mouth_opening(points)])
         found = {
-            "landmarks": float(apart(fit.landmarks, points).mean()),
-            "shape": float(apart(shaped, points).mean()),
+            "landmarks": float(apart(landmarks, points).mean()),
             "mouth_opening_correlation": float(torch.corrcoef(both)[0, 1]),
         }
         return {name: round(value, 4) for name, value in found.items()}
@@ -259,19 +252,20 @@ def mouth_opening(points: Tensor) -> Tensor:
     return gap / eye_distance(points)
 
 
-def losses_of(model: FaceModel, fit: Fit, points: Tensor) -> dict[str, Tensor]:
-    """Those of the landmarks, of where the parameters put them, and of the parameters."""
+def losses_of(
+    model: FaceModel, places: Tensor, found: Parameters, points: Tensor
+) -> dict[str, Tensor]:
+    """Those of where the maps place landmarks, of where the parameters do, of the parameters."""
     with torch.no_grad():
         goal = model.fitted(points)
     unit = eye_distance(points)[:, None, None]
     weights = points.new_ones(COUNT, 1)
     weights[[*OUTER_LIPS, *INNER_LIPS]] = LIPS
     weights = weights / weights.mean()
-    found = fit.parameters
     turned = rotation_matrix(found.rotation) - rotation_matrix(goal.rotation)
     codes = torch.cat([found.identity - goal.identity, found.expression - goal.expression], dim=1)
     return {
-        "landmarks": (weights * (fit.landmarks - points) / unit).abs().mean(),
+        "landmarks": (weights * (places - points) / unit).abs().mean(),
         "shape": (weights * (model.points(found) - points) / unit).abs().mean(),
         "codes": codes.abs().mean() + turned.abs().mean(),
     }
