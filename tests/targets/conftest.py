@@ -81,9 +81,12 @@ class _RoughReader(FaceReader):
     def forward(self, images: Tensor) -> Fit:
         light = images.mean(dim=(1, 2, 3))
         landmarks = _rough_face() + 0.02 * light[:, None, None] * torch.tensor([0.0, 1.0])
-        codes = torch.zeros(len(images), codes_of(self.model))
-        codes[:, 6 + _MODES] = light
-        return Fit(self.described(landmarks, codes), landmarks)
+        count = len(images)
+        identity, expression = torch.zeros(count, _MODES), torch.zeros(count, _MODES)
+        expression[:, 0] = light
+        upright = torch.eye(3)[:2].flatten().expand(count, -1)
+        parameters = self.model.placed(upright, identity, expression, landmarks)
+        return Fit(parameters, landmarks)
 
 
 @pytest.fixture
