@@ -21,21 +21,33 @@ _TINY = 1e-30
 def seamless(pasted: Tensor, photo: Tensor, mask: Tensor, *, reach: float = math.inf) -> Tensor:
     """The photo with what is pasted inside the mask: its gradients, the photo's values around.
 
-    What is added to the pasted picture is harmonic inside and closes the gap at the border; that is
-    Poisson's equation with the pasted picture's gradients. With a ``reach`` in pixels it also fades
-    towards the inside, to about a third within that distance (Bhat et al., ECCV 2008), so that
-    hair at the border throws no shadow over the face. Differentiable in both pictures.
-
-    Shape: pictures ``(N, C, S, S)``, mask ``(N, 1, S, S)`` in {0, 1}. Pixels at the picture's edge
-    are the photo's whatever the mask says. The result is not clipped.
+    That is Poisson's equation: the pasted picture and a :func:`membrane`. Differentiable in both
+    pictures. Shape: pictures ``(N, C, S, S)``, mask ``(N, 1, S, S)`` in {0, 1}. Pixels at the
+    picture's edge are the photo's whatever the mask says. The result is not clipped.
     """
+    gap = photo - pasted
+    return photo + _inside(mask) * (membrane(gap, mask, reach=reach) - gap)
+
+
+def membrane(gap: Tensor, mask: Tensor, *, reach: float = math.inf) -> Tensor:
+    """What must be added inside the mask to be the gap at its border, and smooth; 0 outside.
+
+    It is harmonic. With a ``reach`` in pixels it also fades towards the inside, to about a third
+    within that distance (Bhat et al., ECCV 2008), so that hair at the border throws no shadow over
+    a face. Differentiable in the gap. Shape: as in :func:`seamless`.
+    """
+    inside = _inside(mask)
+    harmonic: Tensor = _Harmonic.apply(  # type: ignore[no-untyped-call]
+        inside * _neighbours((1 - inside) * gap), inside, 4 + reach**-2
+    )
+    return harmonic
+
+
+def _inside(mask: Tensor) -> Tensor:
+    """The mask without the picture's edge, where there is no border beyond."""
     inside = torch.zeros_like(mask)
     inside[..., 1:-1, 1:-1] = mask[..., 1:-1, 1:-1]
-    gap = photo - pasted
-    harmonic: Tensor = _Harmonic.apply(
-        inside * _neighbours((1 - inside) * gap), inside, 4 + reach**-2
-    )  # type: ignore[no-untyped-call]
-    return photo + inside * (harmonic - gap)
+    return inside
 
 
 class _Harmonic(torch.autograd.Function):

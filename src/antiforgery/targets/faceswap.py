@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from antiforgery import face_model
 from antiforgery.color import lab_to_rgb, rgb_to_lab
@@ -19,18 +20,24 @@ from antiforgery.face_model import FaceReader, mesh
 from antiforgery.face_model.points import COUNT, JAW
 from antiforgery.straight_through import clip_straight_through
 from antiforgery.targets.base import Condition
-from antiforgery.targets.blending import seamless
+from antiforgery.targets.blending import membrane
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 from antiforgery.targets.swap import partner_faces
 
-_FOREHEAD_DEPTH = -1.5
+_FOREHEAD_DEPTH = -2.5
 """How far outside the forehead's points lie where brows lie 1 inside: the face ends below them,
 because there a fringe begins."""
 _TEMPLE_DEPTH = -0.5
-_BEGIN, _FULL = 0.1, 0.3
+_SEAM = 0.06
+"""The depth of the border at which colours are made to meet; no step, as pixels go, is more abrupt,
+so it lies where nothing of the new face is seen yet."""
+_BEGIN, _FULL = 0.18, 0.38
 """Depths between which the new face is faded in."""
+_WINDOW = 7
+"""Pixels over which the gap at the border is smoothed, which also keeps small what happens when a
+pixel at the border changes sides."""
 _REACH = 10 / 128
 """How far the closing of the seam reaches into the face, in sides of the crop."""
 _LEAST_SPREAD = 2.0
@@ -84,11 +91,14 @@ class FaceSwap(NetworkTarget[FaceReader]):
         raster = mesh.rasterise(end, mesh.FACE, receiver.shape[-1])
         worn = mesh.warp_mesh(giver, start, end, mesh.FACE, raster)
         depth = mesh.interpolate(raster, _depths(end), mesh.FACE)
-        share = ((depth - _BEGIN) / (_FULL - _BEGIN)).clamp(0, 1)
+        ramp = ((depth - _BEGIN) / (_FULL - _BEGIN)).clamp(0, 1)
+        share = ramp.square() * (3 - 2 * ramp)
         tinted = recoloured(worn, receiver, share)
-        inside = (depth > _BEGIN).to(depth)
-        joined = seamless(tinted, receiver, inside, reach=_REACH * receiver.shape[-1])
-        return clip_straight_through(receiver + share * (joined - receiver), 0.0, 1.0)
+        gap = receiver - tinted
+        around = F.avg_pool2d(gap, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+        inside = (depth > _SEAM).to(depth)
+        closing = membrane(around, inside, reach=_REACH * receiver.shape[-1])
+        return clip_straight_through(receiver + share * (closing - gap), 0.0, 1.0)
 
 
 def recoloured(images: Tensor, like: Tensor, share: Tensor) -> Tensor:
