@@ -112,12 +112,15 @@ def test_the_table_of_encoders_says_what_their_files_say(
     assert line.endswith("| yes |" if facts.commercial_use else "| no |")
 
 
-def test_what_is_repeated_of_the_bundled_encoder_is_what_its_card_says() -> None:
-    card = resources.files("antiforgery.weights") / "bundled" / "encoder.json"
-    text = (FOLDER / "encoders.md").read_text("utf-8")
+@pytest.mark.parametrize(
+    ("page", "card"), [("encoders.md", "encoder.json"), ("face_model.md", "face_model.json")]
+)
+def test_what_is_repeated_of_bundled_networks_is_what_their_cards_say(page: str, card: str) -> None:
+    file = resources.files("antiforgery.weights") / "bundled" / card
+    text = (FOLDER / page).read_text("utf-8")
     quotes = [plain(each) for each in text.split("\n\n") if each.startswith("> ")]
     assert quotes
-    assert all(quote in card.read_text(encoding="utf-8") for quote in quotes)
+    assert all(quote in file.read_text(encoding="utf-8") for quote in quotes)
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
