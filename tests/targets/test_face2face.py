@@ -16,6 +16,7 @@ from antiforgery.face_model.points import LOWER_LIP, UPPER_LIP
 from antiforgery.targets.base import Condition
 from antiforgery.targets.conformance import random_partner
 from antiforgery.targets.face2face import (
+    EMPHASIS,
     Face2Face,
     Face2FaceNetwork,
     Mouths,
@@ -95,9 +96,12 @@ def test_landmarks_go_where_the_model_puts_them(target: Face2Face, reader: FaceR
     torch.testing.assert_close(still, photo.landmarks[0, :60], atol=0.003, rtol=0)
 
 
-def test_a_driver_and_its_code_move_the_photo_alike(target: Face2Face, reader: FaceReader) -> None:
+def test_a_driver_moves_the_photo_as_its_emphasised_code_does(
+    target: Face2Face, reader: FaceReader
+) -> None:
     photo, driver = pictures(1), 0.9 + 0.1 * pictures(1, seed=1)
-    code = reader(driver).parameters.expression
+    own, theirs = (reader(each).parameters.expression for each in (photo, driver))
+    code = own + EMPHASIS * (theirs - own)
 
     by_picture, by_code = (
         target.forge(photo, Condition("driver", "animated", value)) for value in (driver, code)
@@ -161,7 +165,8 @@ def test_the_drivers_own_mouth_is_shown_where_it_is_open(
     forged = target.forge(photo, Condition("driver", "animated", driver))
 
     fit = shut(photo)
-    code = shut(driver).parameters.expression
+    own, theirs = (shut(each).parameters.expression for each in (photo, driver))
+    code = own + EMPHASIS * (theirs - own)
     goal = (
         fit.landmarks
         + reader.model.points(fit.parameters.with_expression(code))
