@@ -23,6 +23,7 @@ from antiforgery.targets.face2face import (
     frame,
     framed,
     load,
+    load_with,
     opening_of,
     skin_tone,
 )
@@ -256,6 +257,15 @@ def test_the_bundled_instance_offers_the_face_models_expressions() -> None:
     weights = targets.card("face2face").weights
     assert weights is not None
     assert weights.bytes < 100_000
+
+
+def test_a_face_model_of_ones_own_is_driven_by_pictures(reader: FaceReader) -> None:
+    target = load_with(targets.card("face2face"), reader)
+
+    (asked,) = target.conditions(pictures(1), "animated")
+
+    assert asked.name == "itself mirrored"
+    assert target.forge(pictures(1), asked).isfinite().all()
 
 
 class _Shut(FaceReader):

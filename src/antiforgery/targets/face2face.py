@@ -238,9 +238,20 @@ def _build(state: State) -> Mouths:
 
 def load(card: TargetCard) -> Face2Face:
     """The target that ``card`` describes. Raises ``WeightsError``."""
+    network = Face2FaceNetwork(face_model.bundled(), _mouths(card))
+    return Face2Face(card, network, face_model.expressions())
+
+
+def load_with(card: TargetCard, reader: FaceReader) -> Face2Face:
+    """The same with another face model, for which no expression has a name.
+
+    Raises ``WeightsError``.
+    """
+    return Face2Face(card, Face2FaceNetwork(reader, _mouths(card)))
+
+
+def _mouths(card: TargetCard) -> Mouths:
     if card.weights is None:
         raise WeightsError(f"The card of {card.name} names no weights.")
     state = store.load_state_dict(store.locate(card.weights), card.weights.sha256)
-    mouths = cast("Mouths", filled("mouths for Face2Face", _build, state))
-    network = Face2FaceNetwork(face_model.bundled(), mouths)
-    return Face2Face(card, network, face_model.expressions())
+    return cast("Mouths", filled("mouths for Face2Face", _build, state))
