@@ -79,23 +79,33 @@ def test_without_paint_the_photo_is_drawn_by_its_landmarks(rough_face: Tensor) -
     assert rendered.cover.max() < 1e-6
 
 
-def test_paint_covers_the_face_alone_and_parts_are_where_they_are_named(rough_face: Tensor) -> None:
-    images, face = torch.rand(1, 3, 32, 32), rough_face
+def test_paint_covers_the_mouth_alone(rough_face: Tensor) -> None:
+    images = torch.rand(1, 3, 96, 96)
 
-    rendered = small_network(rough_face, cover=100.0)(images, face, face)
+    rendered = small_network(rough_face, cover=100.0)(images, rough_face, rough_face)
 
-    around = rendered.parts[:, :1] == 0
-    assert torch.equal(rendered.cover > 0.5, ~around)
+    torch.testing.assert_close(rendered.cover, rendered.inside)
+    around = rendered.inside == 0
     torch.testing.assert_close(
         rendered.picture[around.expand_as(images)], images[around.expand_as(images)]
     )
-    whole, mouth, eyes = rendered.parts[0].bool()
-    # The rough face's lips are open around (0.5, 0.73), its eyes around (0.35, 0.4).
-    assert mouth[23, 16]
-    assert not eyes[23, 16]
-    assert eyes[12, 11]
-    assert not mouth[12, 11]
-    assert not (mouth | eyes)[~whole].any()
+    painted = torch.nonzero(rendered.inside[0, 0])
+    (top, left), (bottom, right) = painted.amin(dim=0).tolist(), painted.amax(dim=0).tolist()
+    # The rough face's inner lips reach from 0.4 to 0.6 and, with corners, from 0.69 to 0.77.
+    assert 0.4 * 96 - 6 < left < 0.4 * 96
+    assert 0.6 * 96 < right < 0.6 * 96 + 6
+    assert 0.69 * 96 - 6 < top < 0.69 * 96
+    assert 0.77 * 96 < bottom < 0.77 * 96 + 6
+    assert rendered.inside[0, 0, 70, 48] == 1
+
+
+def test_a_closed_mouth_is_not_painted(rough_face: Tensor) -> None:
+    closed = rough_face.clone()
+    closed[:, 60:, 1] = 0.73
+
+    rendered = small_network(rough_face, cover=100.0)(torch.rand(1, 3, 32, 32), rough_face, closed)
+
+    assert rendered.cover.max() == 0
 
 
 def test_in_other_light_the_same_is_painted_in_that_light(rough_face: Tensor) -> None:

@@ -3,8 +3,8 @@
 After Thies et al., SIGGRAPH 2019, whose texture is learnt anew for each person. Here most of it is
 read off the photo: what a small network sees at each place of the face is drawn, by the triangles
 between the photo's landmarks, to where the driver's expression brings them. A learned texture,
-which all people share, lies beneath. From both a deferred renderer paints the face, and says where
-its paint covers what the photo itself shows: teeth, the inside of a mouth, lids.
+which all people share, lies beneath. From both a deferred renderer paints what the photo may not
+show, the inside of the mouth, and says how much its paint covers there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,7 @@ from antiforgery.errors import UsageError
 from antiforgery.face_model import FaceReader
 from antiforgery.face_model.mesh import (
     FACE,
-    LEFT_EYE,
     MOUTH,
-    RIGHT_EYE,
     RIM,
     WHOLE,
     Raster,
@@ -52,24 +50,26 @@ CENTRE: Template = (
     (0.634, 0.721),
 )
 """The middle of aligned pictures, which a face fills from the brows to the chin."""
-_PARTS = (FACE, MOUTH, LEFT_EYE + RIGHT_EYE)
+_PARTS = (FACE, MOUTH)
 _MEMBERS = [[triangle in part for part in _PARTS] for triangle in WHOLE]
 _SLOPE = 0.2
 _ATLAS = "atlas"
 _NOWHERE = -1.0
 _LEAST_SPREAD = 0.02
+_LIPS = 0.05
+"""How far paint may reach beyond the opening of the mouth, in sides of the crop."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What was painted: ``picture`` ``(N, 3, S, S)`` and where, ``cover`` ``(N, 1, S, S)``.
+    """What was made: ``picture`` ``(N, 3, S, S)``.
 
-    ``parts`` ``(N, 3, S, S)`` are 1 where the face is, between the lips, between the lids.
+    ``cover`` ``(N, 1, S, S)`` is how much of it is paint, ``inside`` how much may be.
     """
 
     picture: Tensor
     cover: Tensor
-    parts: Tensor
+    inside: Tensor
 
 
 class PhotoTextureNetwork(nn.Module):
@@ -115,9 +115,10 @@ class PhotoTextureNetwork(nn.Module):
         places = torch.where(parts[:, :1] > 0, self._places(raster), _NOWHERE)
         shared = self.texture(places.permute(0, 2, 3, 1))
         painted = self.unet.painted(torch.cat([drawn, shared, parts], dim=1)).float()
-        cover = torch.sigmoid(painted[:, 3:]) * parts[:, :1]
+        inside = _around(parts[:, 1:])
+        cover = torch.sigmoid(painted[:, 3:]) * inside
         picture = drawn[:, :3] + cover * (painted[:, :3] - drawn[:, :3])
-        return Rendering((picture * spread + mean).clamp(0, 1), cover, parts)
+        return Rendering((picture * spread + mean).clamp(0, 1), cover, inside)
 
     def _places(self, raster: Raster) -> Tensor:
         """Where in the texture each pixel of a face looks. Shape: ``(N, 2, S, S)``."""
@@ -171,9 +172,17 @@ class PhotoTextures(NetworkTarget[PhotoTextureNetwork]):
 
 
 def _parts(raster: Raster) -> Tensor:
-    """1 where the face is, the mouth is open, the eyes are. Shape: ``(N, 3, S, S)``."""
+    """1 where the face is, and where the mouth is open. Shape: ``(N, 2, S, S)``."""
     table = raster.weights.new_tensor(_MEMBERS)
     return table[raster.triangle.clamp(min=0)].permute(0, 3, 1, 2) * raster.covered
+
+
+def _around(mouth: Tensor) -> Tensor:
+    """1 where the mouth is open, falling softly to 0 over the lips. Shape: ``(N, 1, S, S)``."""
+    reach = max(1, round(_LIPS * mouth.shape[-1] / 2))
+    side = 2 * reach + 1
+    wider = F.max_pool2d(mouth, side, stride=1, padding=reach)
+    return F.avg_pool2d(wider, side, stride=1, padding=reach)
 
 
 def _light(images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:

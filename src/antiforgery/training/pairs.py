@@ -17,6 +17,7 @@ from antiforgery.training.landmark_teacher import Teacher, labels
 
 _PICTURE, _CROP = 160, 128
 """Sides of a picture of the data, and of its middle, which the face fills."""
+_TINY = 1e-6
 _OVAL = ((0.5, 0.58), (0.4, 0.46))
 """Middle and half axes of where a face is in the crop."""
 
@@ -111,6 +112,6 @@ class Likeness:
         for both in self._encoder.layers(to_signed(torch.cat([images, wanted]))):
             own, other = both.float().chunk(2)
             where = F.interpolate(shown, own.shape[2:], mode="area")
-            size = (other.abs() * where).mean()
+            size = (other.abs() * where).mean() + _TINY
             gaps.append(((own - other).abs() * where).mean() / size)
         return gaps

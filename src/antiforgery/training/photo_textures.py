@@ -2,7 +2,7 @@
 
 Two photos of one person whose heads are turned alike: the landmarks of the first are drawn to those
 of the second, and the renderer is to make the second one of it, in the first one's light. What it
-cannot draw from there, teeth and lids and wrinkles, it learns to paint.
+cannot draw from there, teeth above all, it learns to paint.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ _CANDIDATES = 6
 """Among how many photos of a person the one is taken whose head is turned most alike."""
 _SAME = 10.0
 """More than any two rotations differ."""
-_LITTLE = -2.0
+_LITTLE = -1.0
 """Of paint, before a sigmoid."""
+_TINY = 1e-6
 _STEEPEST = 5.0
 """Length of a gradient, beyond which it is shortened."""
 
@@ -43,8 +44,7 @@ class PhotoTexturesRecipe(Recipe):
     """Widths, rates, weights of the losses.
 
     ``looked``, ``channels``, ``sides`` and ``widths`` are the network's; ``teacher`` is the file of
-    the landmark network, from the data folder. ``weight_mouth`` is how much more an error between
-    the lips and between the lids counts, ``weight_cover`` what paint costs.
+    the landmark network, from the data folder.
     """
 
     looked: Positive
@@ -56,8 +56,6 @@ class PhotoTexturesRecipe(Recipe):
     learning_rate: float
     betas: tuple[float, float]
     weight_likeness: float
-    weight_mouth: float
-    weight_cover: float
 
 
 class PhotoTexturesTrainee(Trainee):
@@ -102,16 +100,15 @@ class PhotoTexturesTrainee(Trainee):
         self._network.train()
         with self.recipe.autocast(self._device):
             rendered = self._network(photos, start, end)
-            unlike = self._likeness(rendered.picture, wanted, rendered.parts[:, :1])
-        face, mouth, eyes = rendered.parts.split(1, dim=1)
-        counted = face + self.recipe.weight_mouth * (mouth + eyes)
-        error = ((rendered.picture - wanted).abs() * counted).mean() / counted.mean()
-        cover = rendered.cover.mean() / face.mean()
-        loss = error + self.recipe.weight_likeness * unlike + self.recipe.weight_cover * cover
+            unlike = self._likeness(rendered.picture, wanted, rendered.inside)
+        seen = rendered.inside.mean() + _TINY
+        error = ((rendered.picture - wanted).abs() * rendered.inside).mean() / seen
+        loss = error + self.recipe.weight_likeness * unlike
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), _STEEPEST)
         self._adam.step()
+        cover = rendered.cover.mean() / seen
         return {"error": error.item(), "unlike": unlike.item(), "cover": cover.item()}
 
     def _drawn(self, faces: Pictures, index: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
