@@ -12,7 +12,7 @@ from torch import Tensor
 
 from antiforgery import targets
 from antiforgery.errors import UsageError
-from antiforgery.face_model import FaceReader
+from antiforgery.face_model import FaceReader, Fit
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role
 from antiforgery.targets.conformance import random_partner
@@ -71,6 +71,22 @@ def test_a_mark_moves_to_where_the_receiver_has_that_place(swap: FaceSwap) -> No
     moved[moved < 0.3 * moved.max()] = 0
     rows = (moved.sum(dim=1) * (torch.arange(128) + 0.5)).sum() / moved.sum()
     assert float(rows) == pytest.approx(81 + 128 * 0.02 * 0.7, abs=0.3)
+
+
+def test_a_side_that_is_turned_away_is_the_other_sides_mirror(reader: FaceReader) -> None:
+    swap = FaceSwap(targets.card("faceswap"), _Turned(reader))
+    receiver = plain(0.2, 0.2, 0.2)
+    # Its left half is narrow, and of another colour.
+    giver = plain(0.6, 0.6, 0.6)
+    giver[..., :62] = torch.tensor([0.9, 0.5, 0.5]).view(3, 1, 1)
+
+    forged = swap.forge(receiver, Condition("partner", "swapped", giver))
+
+    cheeks = forged[0, :, 76:84, [40, 88]].mean(dim=1)
+    torch.testing.assert_close(cheeks[:, 0], cheeks[:, 1], atol=0.01, rtol=0)
+    frontal = FaceSwap(swap.card, reader).forge(receiver, Condition("partner", "swapped", giver))
+    cheeks = frontal[0, :, 76:84, [40, 88]].mean(dim=1)
+    assert float((cheeks[0, 0] - cheeks[1, 0]) - (cheeks[0, 1] - cheeks[1, 1])) > 0.02
 
 
 def test_a_face_of_one_colour_takes_the_receivers(swap: FaceSwap) -> None:
@@ -150,3 +166,19 @@ def test_its_card_names_the_weights_of_the_bundled_face_model() -> None:
         named["sha256"],
         named["bytes"],
     )
+
+
+class _Turned(FaceReader):
+    """The same reader; heads in bright pictures are turned to the left."""
+
+    def __init__(self, reader: FaceReader) -> None:
+        super().__init__(reader.model, reader.network)
+        self._reader = reader
+
+    def forward(self, images: Tensor) -> Fit:
+        fit: Fit = self._reader(images)
+        if images.mean() < 0.5:
+            return fit
+        left = (0.5 - fit.landmarks[..., 0]).clamp(min=0)
+        shift = torch.stack([0.8 * left, torch.zeros_like(left)], dim=-1)
+        return replace(fit, landmarks=fit.landmarks + shift)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery.face_model.points import COUNT, JAW, LEFT_BROW, NOSTRILS, RIGHT_BROW
+from antiforgery.face_model.points import COUNT, JAW, LEFT_BROW, MIRRORED, NOSTRILS, RIGHT_BROW
 
 Triangle = tuple[int, int, int]
 Triangles = tuple[Triangle, ...]
@@ -41,6 +41,8 @@ RIM = tuple(range(FOREHEAD[-1] + 1, FOREHEAD[-1] + 1 + 4 * _RIM_STEPS))
 """Points of :func:`with_rim`, clockwise from the upper left corner; they never move."""
 OUTLINE = (*JAW, *reversed(FOREHEAD))
 """Around the face, once."""
+TURNED = (*MIRRORED, *reversed(FOREHEAD))
+"""Which point of :func:`with_forehead` each one is in the mirror image."""
 
 
 def _triangles(text: str) -> Triangles:

@@ -44,6 +44,12 @@ _LEAST_SPREAD = 2.0
 """In Lab units: a face without any shading is not stretched to one with."""
 _STRETCH = (0.6, 1.6)
 _LEAST_SHARE = 1e-3
+_HIDDEN = (0.3, 1.0)
+"""Logarithms of how much larger a part of the face must be in the mirror image to be taken from
+there, between not at all and altogether."""
+_LEAST_AREA = 1e-5
+"""Of a triangle that is seen at all: twice its area, in fractions of the crop."""
+_MOST = 3.0
 
 
 class FaceSwap(NetworkTarget[FaceReader]):
@@ -89,16 +95,57 @@ class FaceSwap(NetworkTarget[FaceReader]):
             mesh.with_forehead(self._network(each).landmarks) for each in (giver, receiver)
         )
         raster = mesh.rasterise(end, mesh.FACE, receiver.shape[-1])
-        worn = mesh.warp_mesh(giver, start, end, mesh.FACE, raster)
+        worn = _worn(giver, start, end, raster)
         depth = mesh.interpolate(raster, _depths(end), mesh.FACE)
         ramp = ((depth - _BEGIN) / (_FULL - _BEGIN)).clamp(0, 1)
         share = ramp.square() * (3 - 2 * ramp)
         tinted = recoloured(worn, receiver, share)
         gap = receiver - tinted
-        around = F.avg_pool2d(gap, _WINDOW, 1, _WINDOW // 2, count_include_pad=False)
+        around = _smoothed(gap, raster.covered)
         inside = (depth > _SEAM).to(depth)
         closing = membrane(around, inside, reach=_REACH * receiver.shape[-1])
         return clip_straight_through(receiver + share * (closing - gap), 0.0, 1.0)
+
+
+def _smoothed(values: Tensor, covered: Tensor) -> Tensor:
+    """Means over windows, of what is covered; 0 where nothing is."""
+    sums, shares = (
+        F.avg_pool2d(each, _WINDOW, stride=1, padding=_WINDOW // 2)
+        for each in (covered * values, covered)
+    )
+    return sums / shares.clamp(min=1 / _WINDOW**2)
+
+
+def _worn(giver: Tensor, start: Tensor, end: Tensor, raster: mesh.Raster) -> Tensor:
+    """The giver's face on the points ``end``; a side that is turned away is the other's mirror."""
+    mirrored = start[:, list(mesh.TURNED)]
+    mirrored = torch.stack([1 - mirrored[..., 0], mirrored[..., 1]], dim=-1)
+    straight, turned = (
+        mesh.warp_mesh(images, points, end, mesh.FACE, raster)
+        for images, points in ((giver, start), (giver.flip(3), mirrored))
+    )
+    low, high = _HIDDEN
+    hidden = _at_points((_areas(mirrored) / _areas(start)).log().clamp(-_MOST, _MOST))
+    share = mesh.interpolate(raster, ((hidden - low) / (high - low)).clamp(0, 1), mesh.FACE)
+    return straight + share * (turned - straight)
+
+
+def _areas(points: Tensor) -> Tensor:
+    """How large each triangle of the face is seen, ``(N, T)``; none is nothing."""
+    corners = points[:, torch.tensor(mesh.FACE)]
+    one, two = (corners[:, :, k] - corners[:, :, 0] for k in (1, 2))
+    return (one[..., 0] * two[..., 1] - one[..., 1] * two[..., 0]).clamp(min=_LEAST_AREA)
+
+
+def _at_points(values: Tensor) -> Tensor:
+    """The mean over the triangles at each point: ``(N, T)`` gives ``(N, 77, 1)``."""
+    points = torch.tensor(mesh.FACE, device=values.device).flatten()
+    each = values.repeat_interleave(3, dim=1)
+    sums, counts = (
+        values.new_zeros(len(values), len(mesh.TURNED)).index_add(1, points, what)
+        for what in (each, torch.ones_like(each))
+    )
+    return (sums / counts)[..., None]
 
 
 def recoloured(images: Tensor, like: Tensor, share: Tensor) -> Tensor:
