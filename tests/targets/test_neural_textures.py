@@ -16,11 +16,11 @@ from torch import Tensor
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.face_model import FaceReader
 from antiforgery.photo.model import Face
-from antiforgery.targets import neural_textures
 from antiforgery.targets.architecture import architectures, network_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
 from antiforgery.targets.conformance import examine
+from antiforgery.targets.face2face import EMPHASIS
 from antiforgery.targets.neural_textures import (
     ARCHITECTURE,
     NeuralTextureNetwork,
@@ -178,17 +178,36 @@ def test_around_the_face_the_photo_stays(small: NeuralTextures) -> None:
     assert not changed[:, -4:].any()
 
 
-def test_the_driver_opens_the_mouth_and_not_the_photo(reader: FaceReader) -> None:
+def test_the_driver_opens_the_mouth_and_not_the_photo(
+    small: NeuralTextures, reader: FaceReader
+) -> None:
     photo = torch.full((1, 3, 32, 32), 0.2)
     fit = reader(photo)
 
-    bright = neural_textures.driven_landmarks(reader, fit, torch.full((1, 3, 32, 32), 0.9))
-    same = neural_textures.driven_landmarks(reader, fit, photo)
+    bright = small._driven(fit, torch.full((1, 3, 32, 32), 0.9))
+    same = small._driven(fit, photo)
+    told = small._driven(fit, torch.tensor([[0.5, 0.0]]))
 
     torch.testing.assert_close(same, fit.landmarks)
-    moved = (bright - fit.landmarks)[0]
-    assert moved[66, 1] == pytest.approx(0.3 * 0.7 * float(fit.parameters.scale), rel=1e-4)
-    assert moved[torch.arange(68) != 66].abs().max() < 1e-6
+    for goal, by in ((bright, EMPHASIS * 0.7), (told, 0.3)):
+        moved = (goal - fit.landmarks)[0]
+        assert moved[66, 1] == pytest.approx(0.3 * by * float(fit.parameters.scale), rel=1e-4)
+        assert moved[torch.arange(68) != 66].abs().max() < 1e-6
+
+
+def test_expressions_by_name_are_asked_for_where_nobody_drives(
+    small: NeuralTextures, reader: FaceReader
+) -> None:
+    named = {"open": torch.tensor([1.0, 0.0]), "shut": torch.tensor([-1.0, 0.0])}
+    target = NeuralTextures(small.card, small_network(), reader, named)
+    images = torch.rand(2, 3, 32, 32)
+
+    asked = target.conditions(images, "animated")
+
+    assert {each.name: each.value.tolist() for each in asked} == {
+        name: [code.tolist()] * 2 for name, code in named.items()
+    }
+    assert not torch.equal(*(target.forge(images, each) for each in asked))
 
 
 def test_drivers_are_conditions_and_odd_sides_are_refused(small: NeuralTextures) -> None:

@@ -11,7 +11,7 @@ triangulated, and each landmark's place in the texture is that of the mean face 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -20,14 +20,12 @@ from torch.nn import functional as F
 
 from antiforgery import face_model
 from antiforgery.errors import UsageError
-from antiforgery.face_model import FaceReader, Fit, rotation_matrix
+from antiforgery.face_model import Fit, rotation_matrix
 from antiforgery.face_model.mesh import FACE, interpolate, rasterise, with_forehead
 from antiforgery.targets.architecture import Architecture, State, loaded_network, part_of
 from antiforgery.targets.base import Condition
-from antiforgery.targets.card import Role, TargetCard
-from antiforgery.targets.driving import driven_by
-from antiforgery.targets.network_target import NetworkTarget
-from antiforgery.targets.partner import Partner
+from antiforgery.targets.card import TargetCard
+from antiforgery.targets.face_driven import FaceDriven
 from antiforgery.targets.templates import CELEBA_178
 from antiforgery.weights.network import numbered
 
@@ -166,39 +164,15 @@ class NeuralTextureNetwork(nn.Module):
         return rgb, self.unet(seen)
 
 
-class NeuralTextures(NetworkTarget[NeuralTextureNetwork]):
+class NeuralTextures(FaceDriven[NeuralTextureNetwork]):
     """One person's texture as a target: photos of that person are driven.
 
     The photo gives pose and place, and gradients reach it through its landmarks; around the face it
     stays as it is.
     """
 
-    def __init__(self, card: TargetCard, network: NeuralTextureNetwork, reader: FaceReader) -> None:
-        super().__init__(card, network)
-        self._reader = reader.eval().requires_grad_(False)
-        self._atlas = atlas(reader.model.mean[None, :, :2])
-
-    def to(self, device: torch.device) -> NeuralTextures:
-        """Move networks and texture to ``device`` and return the target."""
-        self._reader.to(device)
-        self._atlas = self._atlas.to(device)
-        return super().to(device)
-
-    @torch.no_grad()
-    def conditions(
-        self,
-        images: Tensor,
-        role: Role,
-        *,
-        labels: Mapping[str, Tensor] | None = None,
-        partners: Sequence[Partner] = (),
-    ) -> tuple[Condition, ...]:
-        """One per driver, ``driver NAME``; without drivers the mirrored face drives itself."""
-        del labels
-        return driven_by(self.card, images, role, partners)
-
     def forge(self, images: Tensor, condition: Condition) -> Tensor:
-        """Faces ``(N, 3, S, S)`` in [0, 1] with the expressions of the condition's faces.
+        """Faces ``(N, 3, S, S)`` in [0, 1] with the expressions of the condition.
 
         Raises:
             UsageError: The renderer cannot take images of these sides.
@@ -210,22 +184,13 @@ class NeuralTextures(NetworkTarget[NeuralTextureNetwork]):
                 f"{self.card.name} takes square images with an even side, {least} at least."
             )
         photo = self._reader(images)
-        points = with_forehead(driven_landmarks(self._reader, photo, condition.value))
+        points = with_forehead(self._driven(photo, condition.value))
         raster = rasterise(points, FACE, height)
-        places = interpolate(raster, self._atlas.expand(len(images), -1, -1), FACE)
+        known = atlas(self._reader.model.mean[None, :, :2]).expand(len(images), -1, -1)
+        places = interpolate(raster, known, FACE)
         uv = torch.where(raster.covered > 0, places, torch.full_like(places, _NOWHERE))
         _, rendered = self._network(uv.permute(0, 2, 3, 1), facing(photo))
         return torch.where(raster.covered > 0, rendered.float().clamp(0, 1), images)
-
-
-def driven_landmarks(reader: FaceReader, photo: Fit, driving: Tensor) -> Tensor:
-    """The photo's landmarks with the expression of the driving faces ``(N, 3, S, S)``.
-
-    What the face model does not explain of the photo stays.
-    """
-    wanted = photo.parameters.with_expression(reader(driving).parameters.expression)
-    moved = reader.model.points(wanted) - reader.model.points(photo.parameters)
-    return photo.landmarks + moved
 
 
 def atlas(landmarks: Tensor) -> Tensor:
@@ -309,11 +274,11 @@ ARCHITECTURE = Architecture(
 def load(card: TargetCard) -> NeuralTextures:
     """The target that ``card`` describes. Raises ``WeightsError``."""
     network = cast("NeuralTextureNetwork", loaded_network(ARCHITECTURE, card))
-    return NeuralTextures(card, network, face_model.bundled())
+    return NeuralTextures(card, network, face_model.bundled(), face_model.expressions())
 
 
 def load_unturned(card: TargetCard) -> NeuralTextures:
     """The same for a texture that looks alike from everywhere. Raises ``WeightsError``."""
     network = cast("NeuralTextureNetwork", loaded_network(ARCHITECTURE, card))
     network.seen_from = False
-    return NeuralTextures(card, network, face_model.bundled())
+    return NeuralTextures(card, network, face_model.bundled(), face_model.expressions())

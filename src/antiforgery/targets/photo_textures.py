@@ -9,7 +9,7 @@ show, the inside of the mouth, and says how much its paint covers there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -19,7 +19,6 @@ from torch.nn import functional as F
 
 from antiforgery import face_model
 from antiforgery.errors import UsageError
-from antiforgery.face_model import FaceReader
 from antiforgery.face_model.mesh import (
     FACE,
     MOUTH,
@@ -33,11 +32,9 @@ from antiforgery.face_model.mesh import (
 )
 from antiforgery.targets.architecture import Architecture, State, loaded_network
 from antiforgery.targets.base import Condition
-from antiforgery.targets.card import Role, TargetCard
-from antiforgery.targets.driving import driven_by
-from antiforgery.targets.network_target import NetworkTarget
-from antiforgery.targets.neural_textures import Texture, UNet, driven_landmarks
-from antiforgery.targets.partner import Partner
+from antiforgery.targets.card import TargetCard
+from antiforgery.targets.face_driven import FaceDriven
+from antiforgery.targets.neural_textures import Texture, UNet
 from antiforgery.targets.templates import Template
 from antiforgery.weights.network import numbered
 
@@ -127,33 +124,11 @@ class PhotoTextureNetwork(nn.Module):
         return interpolate(raster, known, WHOLE)
 
 
-class PhotoTextures(NetworkTarget[PhotoTextureNetwork]):
+class PhotoTextures(FaceDriven[PhotoTextureNetwork]):
     """The network as a target: gradients reach the photo by its pixels and by its landmarks."""
 
-    def __init__(self, card: TargetCard, network: PhotoTextureNetwork, reader: FaceReader) -> None:
-        super().__init__(card, network)
-        self._reader = reader.eval().requires_grad_(False)
-
-    def to(self, device: torch.device) -> PhotoTextures:
-        """Move both networks to ``device`` and return the target."""
-        self._reader.to(device)
-        return super().to(device)
-
-    @torch.no_grad()
-    def conditions(
-        self,
-        images: Tensor,
-        role: Role,
-        *,
-        labels: Mapping[str, Tensor] | None = None,
-        partners: Sequence[Partner] = (),
-    ) -> tuple[Condition, ...]:
-        """One per driver, ``driver NAME``; without drivers the mirrored face drives itself."""
-        del labels
-        return driven_by(self.card, images, role, partners)
-
     def forge(self, images: Tensor, condition: Condition) -> Tensor:
-        """Faces ``(N, 3, S, S)`` in [0, 1] with the expressions of the condition's faces.
+        """Faces ``(N, 3, S, S)`` in [0, 1] with the expressions of the condition.
 
         Raises:
             UsageError: The renderer cannot take images of these sides.
@@ -166,7 +141,7 @@ class PhotoTextures(NetworkTarget[PhotoTextureNetwork]):
                 f"{2 * multiple} at least."
             )
         photo = self._reader(images)
-        goal = driven_landmarks(self._reader, photo, condition.value)
+        goal = self._driven(photo, condition.value)
         rendered: Rendering = self._network(images, photo.landmarks, goal)
         return rendered.picture
 
@@ -226,4 +201,4 @@ ARCHITECTURE = Architecture(
 def load(card: TargetCard) -> PhotoTextures:
     """The target that ``card`` describes. Raises ``WeightsError``."""
     network = cast("PhotoTextureNetwork", loaded_network(ARCHITECTURE, card))
-    return PhotoTextures(card, network, face_model.bundled())
+    return PhotoTextures(card, network, face_model.bundled(), face_model.expressions())
