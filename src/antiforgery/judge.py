@@ -36,7 +36,6 @@ from antiforgery.targets.card import Role
 from antiforgery.targets.partner import Partner
 
 PROTOCOL = 1
-DEFAULT_TARGETS = ("stargan",)
 WHO_IS_SEEN: tuple[Role, ...] = ("source", "swapped")
 """Roles whose forgeries are about an identity."""
 EVASIONS = ("jpeg:75:420", "resize:0.5", "blur:1.5")
@@ -224,7 +223,7 @@ def _receiving(crop: Tensor, asked: Condition) -> Tensor:
 def judge(
     original: Photo,
     protected: Photo,
-    targets: Sequence[str | Target] = DEFAULT_TARGETS,
+    targets: Sequence[str | Target] = known_targets.ONE_OF_EACH_ROLE,
     *,
     evasions: Sequence[str] | None = None,
     labels: Mapping[str, Tensor] | None = None,
@@ -292,7 +291,7 @@ def forgeries(
 def judge_files(
     protected: Path,
     original: Path,
-    targets: Sequence[str] = DEFAULT_TARGETS,
+    targets: Sequence[str] = known_targets.ONE_OF_EACH_ROLE,
     *,
     evasions: Sequence[str] | None = None,
     partners: Sequence[Partner] = (),

@@ -22,6 +22,7 @@ from antiforgery.judge import (
     Verdict,
     Visibility,
 )
+from antiforgery.targets import ONE_OF_EACH_ROLE
 
 Done = tuple[int, str, str]
 Run = Callable[..., Done]
@@ -153,7 +154,7 @@ def test_targets_and_evasions_reach_the_judge(
     good = original.with_name("good.png")
     run(good, "--original", original)
     run(good, "--original", original, "--target", "stargan:edited", "--evasion", "jpeg:50:444")
-    assert asked == [(("stargan",), None), (("stargan:edited",), ["jpeg:50:444"])]
+    assert asked == [(ONE_OF_EACH_ROLE, None), (("stargan:edited",), ["jpeg:50:444"])]
 
 
 def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path: Path) -> None:

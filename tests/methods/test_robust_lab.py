@@ -17,7 +17,7 @@ from antiforgery.metrics import l2
 from antiforgery.metrics.ssim import tolerance
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
-from antiforgery.targets.base import Target
+from antiforgery.targets.base import Condition, Target
 
 
 @pytest.fixture
@@ -25,6 +25,19 @@ def images() -> Tensor:
     coarse = torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(8))
     smooth = F.interpolate(coarse, (32, 32), mode="bicubic").clamp(0.1, 0.9)
     return smooth.mul(255).round().div(255)
+
+
+class Smooth:
+    """A forger of coarse shapes, where the toy forges fine detail: their wishes compete."""
+
+    def __init__(self, toy: Target) -> None:
+        self.card = toy.card
+        self.conditions = toy.conditions
+
+    def forge(self, images: Tensor, condition: Condition) -> Tensor:
+        del condition
+        coarse = F.avg_pool2d(images, 9, stride=1, padding=4, count_include_pad=False)
+        return (1 + torch.tanh(6 * (2 * coarse - 1))) / 2
 
 
 @pytest.mark.parametrize("floor", [30.0, 36.0, 44.0])
@@ -124,3 +137,18 @@ def test_effort_goes_to_answers_about_to_be_won() -> None:
     assert rewards[2] > 0.999
     assert slopes[1] > 10 * slopes[0]
     assert slopes[1] > 10 * slopes[2]
+
+
+def test_the_first_target_is_not_given_up_for_a_later_one(
+    images: Tensor, toy_target: Target
+) -> None:
+    def moved(method: RobustLab, rival: Target, *, first: bool) -> float:
+        """How far the toy's forgery moves where the change also has to lead a rival astray."""
+        both = [toy_target, rival] if first else [rival, toy_target]
+        protected = method(images, both)
+        asked = toy_target.conditions(images, "edited")[0]
+        return float(l2(toy_target.forge(protected, asked), toy_target.forge(images, asked)).mean())
+
+    method = RobustLab(steps=40, psnr=36.0, middle=0.01, later=0.1)
+    rival = Smooth(toy_target)
+    assert moved(method, rival, first=True) > 1.2 * moved(method, rival, first=False)

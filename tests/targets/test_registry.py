@@ -15,7 +15,7 @@ from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.targets import registry
 from antiforgery.targets.base import Target
-from antiforgery.targets.card import TargetCard, parse_card
+from antiforgery.targets.card import ROLES, TargetCard, parse_card
 
 CARD = (Path(__file__).parent / "example_card.toml").read_text(encoding="utf-8")
 Register = Callable[..., None]
@@ -224,3 +224,10 @@ def test_the_toy_target_keeps_the_contract(toy_target: Target) -> None:
     assert not torch.allclose(forged, toy_target.forge(images, second))
     (gradient,) = torch.autograd.grad(forged.sum(), images)
     assert bool(gradient.isfinite().all())
+
+
+def test_the_default_targets_take_every_role_once() -> None:
+    cards = [targets.card(name) for name in targets.ONE_OF_EACH_ROLE]
+
+    assert sorted(role for card in cards for role in card.roles) == sorted(ROLES)
+    assert all(card.weights is not None and card.weights.file for card in cards)

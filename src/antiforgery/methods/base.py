@@ -178,6 +178,11 @@ class Method(ABC):
         del threshold
         return distance.mean()
 
+    def worth(self, view: int) -> float:
+        """What is gained at the target and role of that place, beside the first: the same."""
+        del view
+        return 1.0
+
     def visibility(self, images: Tensor, changed: Tensor) -> Tensor | float:
         """Lambda times p, the price of the change: a scalar; 0 where only the bound counts."""
         del images, changed
@@ -204,7 +209,7 @@ class Method(ABC):
         question = objective.draw(generator)
         distance = objective.distance(changed, question)
         ledger.note(question, distance)
-        return self.reward(distance, objective.threshold)
+        return self.worth(question.view) * self.reward(distance, objective.threshold)
 
 
 def check_images(images: Tensor) -> None:

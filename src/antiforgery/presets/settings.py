@@ -32,6 +32,8 @@ class Preset(BaseModel):
     method: str
     strength: str | None = None
     effort: str | None = None
+    targets: tuple[str, ...] = known_targets.ONE_OF_EACH_ROLE
+    """Whom it protects against where nobody is named."""
     evasions: tuple[str, ...] = ()
     """Sampled in the loop by methods that do so."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -124,7 +126,7 @@ def resolve(  # noqa: PLR0913 - one argument a setting, all optional, all by key
         effort=effort,
         options=merged,
         evasions=tuple(drawn if evasions is None else evasions),
-        targets=targets or ("stargan",),
+        targets=targets or chosen.targets,
         region=region or "auto",
         metadata=metadata or "keep",
         seed=seed or 0,

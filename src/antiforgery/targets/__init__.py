@@ -1,6 +1,7 @@
 """DeepFake systems that a photo is protected against; one file and one card each."""
 
 from antiforgery.targets.registry import (
+    ONE_OF_EACH_ROLE,
     Reference,
     added,
     card,
@@ -14,6 +15,7 @@ from antiforgery.targets.registry import (
 )
 
 __all__ = [
+    "ONE_OF_EACH_ROLE",
     "Reference",
     "added",
     "card",

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 GROUP = "antiforgery.targets"
 CARD_FOLDER = resources.files("antiforgery.targets") / "cards"
+ONE_OF_EACH_ROLE = ("stargan", "faceswap", "face2face")
+"""What a photo is protected against where nobody names a target: every role, once."""
 _MEMBERS = ("card", "conditions", "forge")
 
 
