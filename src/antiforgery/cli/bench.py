@@ -19,9 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def run(
     protocol: Annotated[
-        Literal["quick", "editing", "swapping", "reenactment"],
+        Literal["quick", "roles", "editing", "swapping", "reenactment"],
         typer.Argument(
-            help="quick: protection and its cost; the others: whether targets really do it."
+            help="quick: protection and its cost; roles: the default in every role; the others: "
+            "whether targets really do it."
         ),
     ],
     data: Annotated[Path, typer.Option(help="The folder that holds celeba/ and portraits/.")],
@@ -30,7 +31,7 @@ def run(
     portraits: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 120,
 ) -> None:
     """Run a protocol and print where its JSON result lies."""
-    from antiforgery.benchmark import editing, quick, reenactment, swapping
+    from antiforgery.benchmark import editing, quick, reenactment, roles, swapping
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -41,6 +42,8 @@ def run(
         written = swapping.run(swapping.Run(data=data, out=out, faces=faces), say)
     elif protocol == "reenactment":
         written = reenactment.run(reenactment.Run(data=data, out=out, faces=faces), say)
+    elif protocol == "roles":
+        written = roles.run(roles.Run(data=data, out=out, photos=portraits), say)
     else:
         written = quick.run(quick.Run(data, out, faces=faces, portraits=portraits), say)
     typer.echo(str(written))
