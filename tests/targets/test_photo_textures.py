@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.face_model import FaceReader
 from antiforgery.face_model.mesh import WHOLE, warp_mesh, with_rim
@@ -137,3 +138,19 @@ def test_drivers_are_conditions_and_other_sides_are_refused(small: PhotoTextures
     assert not torch.allclose(small.forge(images, alone), small.forge(images, driven))
     with pytest.raises(UsageError, match="multiple of 8, 16 at least"):
         small.forge(torch.rand(2, 3, 36, 36), driven)
+
+
+def test_the_bundled_instance_is_small_and_does_what_it_is_asked_for() -> None:
+    card = targets.card("neural-textures")
+    assert card.weights is not None
+    assert card.weights.bytes <= 1_200_000
+    assert "non-commercial" in card.licence
+    assert not card.commercial_use
+
+    target = targets.load("neural-textures")
+    images = torch.rand(1, 3, card.size, card.size)
+    asked = {each.name: each for each in target.conditions(images, "animated")}
+    assert {"smile", "mouth open"} <= asked.keys()
+    first, second = (target.forge(images, asked[name]) for name in ("smile", "mouth open"))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, target.forge(images, asked["smile"]))
