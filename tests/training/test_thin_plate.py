@@ -24,14 +24,15 @@ def test_slopes_are_the_derivatives_of_where_points_go(plates: ThinPlates) -> No
         torch.testing.assert_close(slopes[:, :, axis], gradient, atol=1e-4, rtol=1e-4)
 
 
-def test_without_spread_nothing_moves() -> None:
+def test_plates_without_force_move_nothing() -> None:
     points, images = torch.rand(2, 5, 2), torch.rand(2, 3, 20, 20)
 
-    still = ThinPlates.random(2, 0.0, 0.0)
+    still = ThinPlates.random(2, 0.1, 0.02).without(2)
 
     torch.testing.assert_close(still(points), points)
     torch.testing.assert_close(still.slopes(points), torch.eye(2).expand(2, 5, 2, 2))
     torch.testing.assert_close(still.warp(images, 16), images[:, :, 2:18, 2:18])
+    assert not torch.allclose(ThinPlates.random(2, 0.1, 0.02).without(1)(points)[1], points[1])
 
 
 def test_a_warped_picture_shows_what_lay_where_its_points_go(plates: ThinPlates) -> None:

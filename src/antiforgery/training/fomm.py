@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from antiforgery import encoders
+from antiforgery import encoders, face_model
 from antiforgery.face_model.points import (
     CHIN,
+    JAW,
     LEFT_CORNER,
     LEFT_EYE,
     NOSE_TIP,
@@ -40,7 +41,7 @@ from antiforgery.targets.fomm import (
 from antiforgery.training.landmark_teacher import load_teacher
 from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
 from antiforgery.training.pairs import Likeness, cropped, lit, load_pictures, oval
-from antiforgery.training.recipe import Positive, Recipe
+from antiforgery.training.recipe import Positive, Recipe, Share, Stage
 from antiforgery.training.swapper import Relatives
 from antiforgery.training.thin_plate import ThinPlates
 
@@ -63,8 +64,23 @@ _SHOWN = 8
 _CHUNK = 128
 _COARSE = 4
 """Side of the squares whose means two photos are to share."""
+_INNER = slice(len(JAW), None)
+"""The landmarks that an expression moves."""
 _STEEPEST = 5.0
 """Length of a gradient, beyond which it is shortened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FommStage(Stage):
+    """``weight_landmarks`` is what it counts that a driven face's landmarks are its driver's.
+
+    ``still`` is the share of copies that are not warped at all. Where there are some, only they are
+    compared pixel by pixel: as long as motion is not exact, a generator that is asked for pixels
+    blurs.
+    """
+
+    weight_landmarks: float = 0.0
+    still: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +93,7 @@ class FommRecipe(Recipe):
     are the spreads of warps. A batch's half are warped copies.
     """
 
+    stages: tuple[FommStage, ...]
     detector: tuple[Positive, ...]
     motion: tuple[Positive, ...]
     generator: tuple[Positive, ...]
@@ -94,12 +111,15 @@ class FommRecipe(Recipe):
 
 
 class FommTrainee(Trainee):
-    """Detector and generator, and the bundled encoder, whose layers say how alike pictures are."""
+    """Detector and generator; the bundled encoder's layers say how alike pictures are.
+
+    Where landmarks lie in what was made reads the bundled face reader, as frozen as the encoder.
+    """
 
     def __init__(self, recipe: FommRecipe, data: Path, _seed: int, device: torch.device) -> None:
         self.recipe = recipe
         self._device = device
-        self._batch = recipe.stages[0].batch
+        self._stage = recipe.stages[0]
         teacher, every = load_teacher(data / recipe.teacher), recipe.held_out_every
         self._faces = load_pictures(data, "train", _SIDE, teacher, skip_every=every)
         self._dev = load_pictures(data, "dev", _SIDE, teacher)
@@ -107,14 +127,15 @@ class FommTrainee(Trainee):
         network = network_of(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network: FirstOrderNetwork = network.to(device)
         self._likeness = Likeness(encoders.bundled().network.to(device))
+        self._reader = face_model.bundled().to(device)
         self._adam = torch.optim.Adam(
             self._network.parameters(), recipe.learning_rate, recipe.betas
         )
         self._parts: dict[str, Part] = {"network": self._network, "adam": self._adam}
 
     def enter(self, stage: int) -> None:
-        """Take over the stage's batch."""
-        self._batch = self.recipe.stages[stage].batch
+        """Take over the stage's batch, and what counts."""
+        self._stage = self.recipe.stages[stage]
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """The one there is."""
@@ -123,13 +144,14 @@ class FommTrainee(Trainee):
     def update(self, step: int) -> dict[str, float]:
         """Bring one batch of faces to what they are driven to."""
         del step
-        half = self._batch // 2
+        half = self._stage.batch // 2
         index = torch.randint(len(self._faces), (2 * half,))
         others = self._relatives.draw(index[half:])
         flipped = torch.rand(2 * half) < 0.5
         sources, landmarks = self._faces.drawn(index, flipped)
         photos, others_landmarks = self._faces.drawn(others, flipped[half:])
-        plates = ThinPlates.random(half, self.recipe.affine, self.recipe.bend)
+        still = round(self._stage.still * half)
+        plates = ThinPlates.random(half, self.recipe.affine, self.recipe.bend).without(still)
         copies = plates.warp(sources[:half], _SIDE)
         sources, photos = cropped(sources), cropped(photos)
         driving = torch.cat([copies, photos])
@@ -143,19 +165,24 @@ class FommTrainee(Trainee):
             moved = self._network.move(sources, source, driven)
             unlike = self._likeness(moved, wanted, shown)
         away = moved - wanted
-        error = away[:half].abs().mean()
-        # Two photos never agree to the pixel: asked for that, the generator would only blur.
-        coarse = F.avg_pool2d(away[half:] * face, _COARSE).abs().mean() / face.mean()
+        exact = still or half
+        error = away[:exact].abs().mean()
+        # Two photos never agree to the pixel.
+        rest = (away * shown)[exact:]
+        coarse = F.avg_pool2d(rest, _COARSE).abs().mean() / shown[exact:].mean()
         strayed, bent = equivariance(source, driven, plates)
         seen = torch.cat([source.values, driven.values[half:]])
         places = places_of(torch.cat([landmarks, others_landmarks]))
         misplaced = (seen - places).abs().mean()
+        read = self._reader(moved[half:]).landmarks
+        missed = (read - others_landmarks)[:, _INNER].abs().mean()
         loss = (
             error
             + coarse
             + self.recipe.weight_likeness * unlike
             + self.recipe.weight_equivariance * (strayed + bent)
             + self.recipe.weight_places * misplaced
+            + self._stage.weight_landmarks * missed
         )
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
@@ -168,6 +195,7 @@ class FommTrainee(Trainee):
             "strayed": strayed.item(),
             "bent": bent.item(),
             "misplaced": misplaced.item(),
+            "missed": missed.item(),
         }
 
     def state(self) -> dict[str, Any]:

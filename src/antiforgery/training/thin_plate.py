@@ -35,6 +35,12 @@ class ThinPlates:
             bend * torch.randn(count, len(pins), 2),
         )
 
+    def without(self, count: int) -> ThinPlates:
+        """The same, but for the first ``count``, which leave everything where it is."""
+        affine, forces = self.affine.clone(), self.forces.clone()
+        affine[:count], forces[:count] = torch.eye(2, 3), 0.0
+        return ThinPlates(affine, self.pins, forces)
+
     def __call__(self, points: Tensor) -> Tensor:
         """Where points ``(N, K, 2)`` go."""
         linear, shift = self.affine[:, :, :2], self.affine[:, :, 2]
