@@ -125,11 +125,11 @@ def test_conditions_push_what_is_asked_and_leave_the_rest_at_its_label(small: Fa
     asked = small.conditions(torch.rand(1, 3, 16, 16), "edited", labels=known)
 
     assert {each.name: each.value[0].tolist() for each in asked} == {
-        "Black_Hair": [2, 0, 0, 1, 0],
-        "Blond_Hair": [0, 2, 0, 1, 0],
-        "Brown_Hair": [0, 0, 2, 1, 0],
-        "Male": [1, 0, 0, -1, 0],
-        "Young": [1, 0, 0, 1, 2],
+        "Black_Hair": [4, 0, 0, 1, 0],
+        "Blond_Hair": [0, 4, 0, 1, 0],
+        "Brown_Hair": [0, 0, 4, 1, 0],
+        "Male": [1, 0, 0, -3, 0],
+        "Young": [1, 0, 0, 1, 4],
     }
     assert {each.role for each in asked} == {"edited"}
 
@@ -137,7 +137,11 @@ def test_conditions_push_what_is_asked_and_leave_the_rest_at_its_label(small: Fa
 def test_models_of_one_faint_attribute_are_pushed_as_far_as_their_authors_do() -> None:
     assert pushed_to(["Young"]) == 10
     assert pushed_to(["Male"]) == 2
-    assert pushed_to(HAIR_AND_MORE) == 2
+    assert pushed_to(["Male", "Young"]) == 2
+
+
+def test_the_bundled_one_is_pushed_further_than_models_of_one_clear_attribute() -> None:
+    assert pushed_to(targets.card("fader").attributes) == 4
 
 
 def test_unknown_labels_are_those_that_restore_the_face_best(
@@ -151,8 +155,8 @@ def test_unknown_labels_are_those_that_restore_the_face_best(
     monkeypatch.setattr(small, "_edited", edited)
     asked = small.conditions(torch.rand(2, 3, 16, 16), "edited")
 
-    assert asked[3].value.tolist() == [[0, 0, 1, -1, 0]] * 2
-    assert asked[4].value.tolist() == [[0, 0, 1, 1, 2]] * 2
+    assert asked[3].value.tolist() == [[0, 0, 1, -3, 0]] * 2
+    assert asked[4].value.tolist() == [[0, 0, 1, 1, 4]] * 2
 
 
 def test_forge_keeps_shape_range_and_gradients_and_each_image_to_itself(small: Fader) -> None:
