@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
@@ -247,3 +248,21 @@ def test_a_size_that_it_cannot_take_is_refused(official: GANimation) -> None:
 def test_it_does_what_any_target_must(name: str, request: pytest.FixtureRequest) -> None:
     made: GANimation = request.getfixturevalue(name)
     assert [each for found in conformance.examine(made).values() for each in found] == []
+
+
+def test_the_bundled_instance_is_small_and_its_expressions_differ() -> None:
+    card = targets.card("ganimation")
+    assert card.weights is not None
+    assert card.weights.bytes <= 1_300_000
+    assert card.attributes == EXPRESSION
+    assert not card.commercial_use
+
+    made = targets.load("ganimation")
+    image = torch.rand(1, 3, card.size, card.size)
+    asked = made.conditions(image, "animated")
+
+    assert [each.name for each in asked] == ["neutral", *EXPRESSION]
+    assert asked[2].value.tolist() == [[0.5, 1, 0, 0]]
+    forged = [made.forge(image, each) for each in asked]
+    for one, other in pairwise(forged):
+        assert (one - other).abs().max() > 0.05

@@ -58,6 +58,11 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
 }
 """After the facial action coding system: cheeks raised and mouth corners pulled make a smile."""
 _NARROWED = {"AU07": 0.8}
+_NUMBERS: Mapping[str, Mapping[str, float]] = {
+    **{name: {name: 1.0} for name in EXPRESSION},
+    "smile": {"smile": 1.0, "mouth open": 0.5},
+}
+"""A smile shows teeth."""
 
 
 class ExpressionReader(nn.Module):
@@ -97,7 +102,8 @@ def named_expressions(units: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
     Units of another kind are asked for one by one.
     """
-    made = _UNITS if set(units) == set(ACTION_UNITS) else {unit: {unit: 1.0} for unit in units}
+    known = {frozenset(ACTION_UNITS): _UNITS, frozenset(EXPRESSION): _NUMBERS}
+    made = known.get(frozenset(units), {unit: {unit: 1.0} for unit in units})
     asked: dict[str, Mapping[str, float]] = {_NEUTRAL: {}, **made}
     return {
         name: tuple(intensities.get(unit, 0.0) for unit in units)
