@@ -149,6 +149,6 @@ def test_the_first_target_is_not_given_up_for_a_later_one(
         asked = toy_target.conditions(images, "edited")[0]
         return float(l2(toy_target.forge(protected, asked), toy_target.forge(images, asked)).mean())
 
-    method = RobustLab(steps=40, psnr=36.0, middle=0.01, later=0.1)
+    method = RobustLab(steps=40, psnr=36.0, middle=0.01)
     rival = Smooth(toy_target)
     assert moved(method, rival, first=True) > 1.2 * moved(method, rival, first=False)

@@ -64,7 +64,7 @@ class RobustLab(Method):
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
-    later: float = 0.1
+    later: float = 0.03
     relent: float = 0.1
     stop_when_met: bool = False
 
