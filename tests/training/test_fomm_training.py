@@ -10,9 +10,22 @@ import torch
 from safetensors.torch import load_file
 
 from antiforgery.targets.architecture import network_of
-from antiforgery.targets.fomm import ARCHITECTURE, FirstOrderNetwork, KeyPoints
+from antiforgery.targets.fomm import (
+    ARCHITECTURE,
+    FirstOrderNetwork,
+    KeyPoints,
+    Motion,
+    positions,
+)
 from antiforgery.training import fomm, pairs
-from antiforgery.training.fomm import PLACES, FommRecipe, FommTrainee, equivariance, places_of
+from antiforgery.training.fomm import (
+    PLACES,
+    FommRecipe,
+    FommTrainee,
+    equivariance,
+    flow_error,
+    places_of,
+)
 from antiforgery.training.landmark_teacher import Taught
 from antiforgery.training.loop import Job, run
 from antiforgery.training.thin_plate import ThinPlates
@@ -27,7 +40,7 @@ TINY = replace(
     log_every=1,
     stages=(replace(RECIPE.stages[0], batch=4, steps=2),),
 )
-LONGER = replace(TINY, stages=(*TINY.stages, replace(TINY.stages[0], steps=1)))
+LONGER = replace(TINY, stages=(*TINY.stages, replace(RECIPE.stages[-1], batch=4, steps=1)))
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +104,36 @@ def test_key_points_that_move_as_the_picture_does_have_not_strayed() -> None:
     assert bent < 1e-5
     assert still_strayed > 0.01
     assert still_bent > 0.01
+
+
+def test_a_stage_that_chooses_anew_begins_with_all_key_points_alike(faces: Path) -> None:
+    torch.manual_seed(0)
+    anew = replace(RECIPE.stages[-1], batch=4, steps=2)
+    trainee = FommTrainee(replace(TINY, stages=(*TINY.stages, anew)), faces, 0, torch.device("cpu"))
+    for group in trainee.optimizers()[0].param_groups:
+        group["lr"] = 0.0
+    choice = "generator.dense_motion_network.mask.weight"
+    begun = trainee.weights()[choice].clone()
+
+    trainee.enter(0)
+    trainee.update(0)
+    assert torch.equal(trainee.weights()[choice], begun)
+    trainee.enter(1)
+    trainee.update(TINY.steps + 1)
+    assert torch.equal(trainee.weights()[choice], begun)
+    trainee.update(TINY.steps)
+    assert trainee.weights()[choice].abs().max() == 0
+
+
+def test_motion_that_takes_all_from_where_it_was_has_no_error() -> None:
+    torch.manual_seed(0)
+    plates = ThinPlates.random(2, 0.1, 0.01)
+    grid = positions(16, 16, torch.zeros(1))
+    end = 0.2 + 0.6 * torch.rand(2, 68, 2)
+    way = torch.tensor([0.1, -0.05])
+    copies = plates(grid.flatten(0, 1).expand(2, -1, -1)).unflatten(1, (16, 16))
+    none = torch.zeros(0)
+    motion = Motion(torch.cat([copies, (grid + 2 * way).expand(2, -1, -1, -1)]), none, none, none)
+
+    assert flow_error(motion, plates, end + way, end) < 1e-5
+    assert flow_error(motion, plates, end, end) == pytest.approx(0.15, rel=1e-3)

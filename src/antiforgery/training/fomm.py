@@ -33,9 +33,11 @@ from antiforgery.targets.fomm import (
     FirstOrderNetwork,
     KeyPointDetector,
     KeyPoints,
+    Motion,
     OcclusionAwareGenerator,
     inverse,
     placed,
+    positions,
     product,
 )
 from antiforgery.training.landmark_teacher import load_teacher
@@ -76,11 +78,15 @@ class FommStage(Stage):
 
     ``still`` is the share of copies that are not warped at all. Where there are some, only they are
     compared pixel by pixel: as long as motion is not exact, a generator that is asked for pixels
-    blurs.
+    blurs. ``weight_flow`` is what it counts that landmarks come from where they are in the photo,
+    and copies from where they were warped; with ``chooses_anew`` the stage begins with every key
+    point counting the same everywhere, because early on a few of them take all.
     """
 
     weight_landmarks: float = 0.0
     still: Share = 0.0
+    weight_flow: float = 0.0
+    chooses_anew: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +142,7 @@ class FommTrainee(Trainee):
     def enter(self, stage: int) -> None:
         """Take over the stage's batch, and what counts."""
         self._stage = self.recipe.stages[stage]
+        self._begins = sum(each.steps for each in self.recipe.stages[:stage])
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """The one there is."""
@@ -143,7 +150,10 @@ class FommTrainee(Trainee):
 
     def update(self, step: int) -> dict[str, float]:
         """Bring one batch of faces to what they are driven to."""
-        del step
+        if self._stage.chooses_anew and step == self._begins:
+            choice = self._network.generator.dense_motion_network.mask
+            for parameter in choice.parameters():
+                nn.init.zeros_(parameter)
         half = self._stage.batch // 2
         index = torch.randint(len(self._faces), (2 * half,))
         others = self._relatives.draw(index[half:])
@@ -162,7 +172,8 @@ class FommTrainee(Trainee):
         with self.recipe.autocast(self._device):
             found = self._network.kp_detector(torch.cat([sources, driving]))
             source, driven = halves(found, 2 * half)
-            moved = self._network.move(sources, source, driven)
+            motion = self._network.motion(sources, source, driven)
+            moved = self._network.generator(sources, motion, align_corners=True)
             unlike = self._likeness(moved, wanted, shown)
         away = moved - wanted
         exact = still or half
@@ -176,6 +187,7 @@ class FommTrainee(Trainee):
         misplaced = (seen - places).abs().mean()
         read = self._reader(moved[half:]).landmarks
         missed = (read - others_landmarks)[:, _INNER].abs().mean()
+        missed_flow = flow_error(motion, plates, landmarks[half:], others_landmarks)
         loss = (
             error
             + coarse
@@ -183,6 +195,7 @@ class FommTrainee(Trainee):
             + self.recipe.weight_equivariance * (strayed + bent)
             + self.recipe.weight_places * misplaced
             + self._stage.weight_landmarks * missed
+            + self._stage.weight_flow * missed_flow
         )
         self._adam.zero_grad(set_to_none=True)
         loss.backward()
@@ -196,6 +209,7 @@ class FommTrainee(Trainee):
             "bent": bent.item(),
             "misplaced": misplaced.item(),
             "missed": missed.item(),
+            "flow": missed_flow.item(),
         }
 
     def state(self) -> dict[str, Any]:
@@ -259,6 +273,22 @@ def equivariance(source: KeyPoints, driven: KeyPoints, plates: ThinPlates) -> tu
     mapped = product(plates.slopes(values), driven.jacobians[:count])
     one = product(inverse(source.jacobians[:count]), mapped)
     return strayed, (one - torch.eye(2)).abs().mean()
+
+
+def flow_error(motion: Motion, plates: ThinPlates, start: Tensor, end: Tensor) -> Tensor:
+    """How far motion is from where copies were warped, and photos' landmarks are, in half sides.
+
+    The first faces are those that were warped; ``start`` and ``end`` ``(N, 68, 2)`` are landmarks
+    of the others and of their drivers, in fractions of the crop.
+    """
+    count, (height, width) = len(plates.affine), motion.deformation.shape[1:3]
+    grid = positions(height, width, start).flatten(0, 1).expand(count, -1, -1)
+    copies = motion.deformation[:count].flatten(1, 2) - plates(grid)
+    seen = F.grid_sample(
+        motion.deformation[count:].permute(0, 3, 1, 2), 2 * end[:, None] - 1, align_corners=True
+    )
+    pairs = seen[:, :, 0].mT - (2 * start - 1)
+    return copies.abs().mean() + pairs.abs().mean()
 
 
 def halves(points: KeyPoints, count: int) -> tuple[KeyPoints, KeyPoints]:
