@@ -16,9 +16,7 @@ from antiforgery.face_model.points import LOWER_LIP, UPPER_LIP
 from antiforgery.targets.base import Condition
 from antiforgery.targets.conformance import random_partner
 from antiforgery.targets.face2face import (
-    EMPHASIS,
     Face2Face,
-    Face2FaceNetwork,
     Mouths,
     frame,
     framed,
@@ -27,6 +25,7 @@ from antiforgery.targets.face2face import (
     opening_of,
     skin_tone,
 )
+from antiforgery.targets.face_driven import EMPHASIS
 
 SIDE = 128
 
@@ -59,7 +58,7 @@ def mouths() -> Mouths:
 def target(reader: FaceReader, mouths: Mouths) -> Face2Face:
     """Brighter pictures have lower faces whose mouths are further open."""
     codes = {"shut": torch.tensor([-1.0, 0.0]), "open": torch.tensor([1.0, 0.0])}
-    return Face2Face(targets.card("face2face"), Face2FaceNetwork(reader, mouths), codes)
+    return Face2Face(targets.card("face2face"), mouths, reader, codes)
 
 
 def test_a_photo_keeps_the_expression_that_it_has(target: Face2Face, reader: FaceReader) -> None:
@@ -131,7 +130,7 @@ def test_a_shut_mouth_that_opens_shows_the_mean_mouth_in_the_photos_light(
 ) -> None:
     # Far from what is worth stretching: the lips of the photo are together.
     shut = _Shut(reader)
-    target = Face2Face(targets.card("face2face"), Face2FaceNetwork(shut, mouths))
+    target = Face2Face(targets.card("face2face"), mouths, shut)
     photo = plain(0.6)
 
     forged = target.forge(photo, Condition("open", "animated", torch.tensor([[6.0, 0.0]])))
@@ -155,7 +154,7 @@ def test_the_drivers_own_mouth_is_shown_where_it_is_open(
     reader: FaceReader, mouths: Mouths
 ) -> None:
     shut = _Shut(reader)
-    target = Face2Face(targets.card("face2face"), Face2FaceNetwork(shut, mouths))
+    target = Face2Face(targets.card("face2face"), mouths, shut)
     driver = plain(0.9)
     row, column = between_lips(shut(driver).landmarks)
     driver[..., row - 6 : row + 6, column - 14 : column + 14] = torch.tensor([0.9, 0.1, 0.1]).view(
@@ -212,7 +211,7 @@ def test_expressions_by_name_else_drivers_else_the_mirrored_face(
 
     named = target.conditions(images, "animated")
     (driven,) = target.conditions(images, "animated", partners=[partner])
-    nameless = Face2Face(target.card, Face2FaceNetwork(reader, mouths))
+    nameless = Face2Face(target.card, mouths, reader)
     (mirrored,) = nameless.conditions(images, "animated")
 
     assert [each.name for each in named] == ["shut", "open"]
@@ -234,6 +233,16 @@ def test_gradients_reach_the_photo_through_pixels_and_landmarks(target: Face2Fac
     through_pixels = 2 * photo[..., :3, :3].detach()
     assert (gradient[..., :3, :3] - through_pixels).abs().min() > 0
     assert (gradient[..., 60:80, 60:70]).abs().min() > 0
+
+
+def test_one_value_is_for_every_photo(target: Face2Face) -> None:
+    images = pictures()
+    for value in (plain(0.9), torch.tensor([[1.0, 0.0]])):
+        twice = value.expand(2, *value.shape[1:])
+        one, both = (
+            target.forge(images, Condition("asked", "animated", each)) for each in (value, twice)
+        )
+        torch.testing.assert_close(one, both)
 
 
 def test_other_sizes_are_refused(target: Face2Face) -> None:

@@ -59,6 +59,17 @@ def test_the_face_is_the_givers_and_what_is_around_the_receivers(swap: FaceSwap)
     assert (as_swapped[CENTRE] - photo[CENTRE]).abs().mean() > 0.05
 
 
+def test_one_partner_is_for_every_photo(swap: FaceSwap) -> None:
+    photos, partner = pictures(2, seed=1), pictures(1, seed=2)
+    roles: tuple[Role, ...] = ("swapped", "source")
+    for role in roles:
+        one, both = (
+            swap.forge(photos, Condition("partner", role, value))
+            for value in (partner, partner.repeat(2, 1, 1, 1))
+        )
+        torch.testing.assert_close(one, both)
+
+
 def test_a_mark_moves_to_where_the_receiver_has_that_place(swap: FaceSwap) -> None:
     giver, receiver = plain(0.2, 0.2, 0.2), plain(0.9, 0.9, 0.9)
     unmarked = swap.forge(receiver, Condition("partner", "swapped", giver))

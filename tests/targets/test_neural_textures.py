@@ -20,7 +20,7 @@ from antiforgery.targets.architecture import architectures, network_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
 from antiforgery.targets.conformance import examine
-from antiforgery.targets.face2face import EMPHASIS
+from antiforgery.targets.face_driven import EMPHASIS
 from antiforgery.targets.neural_textures import (
     ARCHITECTURE,
     NeuralTextureNetwork,
@@ -184,9 +184,10 @@ def test_the_driver_opens_the_mouth_and_not_the_photo(
     photo = torch.full((1, 3, 32, 32), 0.2)
     fit = reader(photo)
 
-    bright = small._driven(fit, torch.full((1, 3, 32, 32), 0.9))
-    same = small._driven(fit, photo)
-    told = small._driven(fit, torch.tensor([[0.5, 0.0]]))
+    bright, same, told = (
+        small._drive(photo, wanted).goal
+        for wanted in (torch.full_like(photo, 0.9), photo, torch.tensor([[0.5, 0.0]]))
+    )
 
     torch.testing.assert_close(same, fit.landmarks)
     for goal, by in ((bright, EMPHASIS * 0.7), (told, 0.3)):
@@ -221,3 +222,33 @@ def test_drivers_are_conditions_and_odd_sides_are_refused(small: NeuralTextures)
     assert driven.value.shape == images.shape
     with pytest.raises(UsageError, match="even side, 16 at least"):
         small.forge(torch.rand(2, 3, 33, 33), driven)
+
+
+def test_half_precision_moves_no_landmark(small: NeuralTextures) -> None:
+    photo, driver = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    drive = small._drive(photo, driver)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        reduced = small._drive(photo, driver)
+
+    assert torch.equal(reduced.goal, drive.goal)
+
+
+def test_what_is_clipped_passes_gradients(small: NeuralTextures) -> None:
+    images = torch.full((1, 3, 32, 32), 0.5, requires_grad=True)
+    forged = small.forge(images, Condition("driver", "animated", torch.rand(1, 3, 32, 32)))
+    clipped = forged == 0
+    assert clipped.any()
+
+    (gradient,) = torch.autograd.grad(forged[clipped].sum(), images)
+
+    assert gradient.abs().max() > 0
+
+
+def test_one_driver_is_for_every_photo(small: NeuralTextures) -> None:
+    images, driver = torch.rand(2, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    one, both = (
+        small.forge(images, Condition("driver", "animated", value))
+        for value in (driver, driver.repeat(2, 1, 1, 1))
+    )
+    torch.testing.assert_close(one, both)

@@ -15,6 +15,7 @@ from antiforgery.face_model import FaceReader
 from antiforgery.face_model.mesh import WHOLE, warp_mesh, with_rim
 from antiforgery.photo.model import Face
 from antiforgery.targets.architecture import architectures, network_of
+from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
 from antiforgery.targets.conformance import examine
 from antiforgery.targets.neural_textures import atlas
@@ -154,3 +155,29 @@ def test_the_bundled_instance_is_small_and_does_what_it_is_asked_for() -> None:
     first, second = (target.forge(images, asked[name]) for name in ("smile", "mouth open"))
     assert not torch.equal(first, second)
     assert torch.equal(first, target.forge(images, asked["smile"]))
+
+
+def test_what_is_clipped_passes_gradients(rough_face: Tensor) -> None:
+    network = small_network(rough_face, cover=100.0)
+    last = network.unet.get_submodule("up3.conv.0")
+    assert isinstance(last, nn.ConvTranspose2d)
+    assert last.bias is not None
+    with torch.no_grad():
+        last.bias[:3] = -50
+    images = torch.rand(1, 3, 32, 32, requires_grad=True)
+    rendered = network(images, rough_face, rough_face)
+    clipped = (rendered.picture == 0) & (rendered.cover > 0.9)
+    assert clipped.any()
+
+    (gradient,) = torch.autograd.grad(rendered.picture[clipped].sum(), images)
+
+    assert gradient.abs().max() > 0
+
+
+def test_one_driver_is_for_every_photo(small: PhotoTextures) -> None:
+    images, driver = torch.rand(2, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    one, both = (
+        small.forge(images, Condition("driver", "animated", value))
+        for value in (driver, driver.repeat(2, 1, 1, 1))
+    )
+    torch.testing.assert_close(one, both)

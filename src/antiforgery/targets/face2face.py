@@ -8,7 +8,6 @@ another picture: the driver's own mouth, or the mean of many.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -21,16 +20,11 @@ from antiforgery.face_model import FaceReader, mesh
 from antiforgery.face_model.points import COUNT, INNER_LIPS, LOWER_LIP, UPPER_LIP
 from antiforgery.straight_through import clip_straight_through
 from antiforgery.targets.base import Condition
-from antiforgery.targets.card import Role, TargetCard
-from antiforgery.targets.driving import driven_by
-from antiforgery.targets.network_target import NetworkTarget
-from antiforgery.targets.partner import Partner
+from antiforgery.targets.card import TargetCard
+from antiforgery.targets.face_driven import FaceDriven
 from antiforgery.weights import store
 from antiforgery.weights.network import State, filled
 
-EMPHASIS = 1.3
-"""What a driver's difference from the photo is multiplied by: a network reads less of an expression
-than there is. Chosen on dev faces."""
 _INNER_CORNERS = (60, 64)
 _FRAME = (
     (0.0, 0.5),
@@ -82,52 +76,12 @@ class Mouths(nn.Module):
         return torch.einsum("nk,kchw->nchw", self.shares(opening), self.pictures)
 
 
-class Face2FaceNetwork(nn.Module):
-    """The reader of faces, and mouths to fill in."""
-
-    def __init__(self, reader: FaceReader, mouths: Mouths) -> None:
-        super().__init__()
-        self.reader = reader
-        self.mouths = mouths
-
-
-class Face2Face(NetworkTarget[Face2FaceNetwork]):
+class Face2Face(FaceDriven[Mouths]):
     """Reenactment by a face model as a target for the role ``animated``.
 
     Gradients reach the photo through its pixels and its landmarks, and through what the model reads
     off it: pose, person and expression.
     """
-
-    def __init__(
-        self,
-        card: TargetCard,
-        network: Face2FaceNetwork,
-        expressions: Mapping[str, Tensor] | None = None,
-    ) -> None:
-        """``expressions`` are codes ``(E,)`` of what is asked for without a driver."""
-        super().__init__(card, network)
-        self._expressions = tuple((expressions or {}).items())
-
-    @torch.no_grad()
-    def conditions(
-        self,
-        images: Tensor,
-        role: Role,
-        *,
-        labels: Mapping[str, Tensor] | None = None,
-        partners: Sequence[Partner] = (),
-    ) -> tuple[Condition, ...]:
-        """One per driver, its value the driving face; else expressions by name, ``(N, E)``.
-
-        Where no expression has a name, the mirrored face drives.
-        """
-        del labels
-        if partners or not self._expressions:
-            return driven_by(self.card, images, role, partners)
-        return tuple(
-            Condition(name, role, code.to(images).expand(len(images), -1))
-            for name, code in self._expressions
-        )
 
     def forge(self, images: Tensor, condition: Condition) -> Tensor:
         """The photos ``(N, 3, S, S)`` in [0, 1] with another expression, in the same range.
@@ -138,21 +92,14 @@ class Face2Face(NetworkTarget[Face2FaceNetwork]):
         size = self.card.size
         if images.shape[-2:] != (size, size):
             raise UsageError(f"{self.card.name} takes images of {size} x {size} pixels only.")
+        wanted = condition.expand(len(images)).value
         # Half a pixel of bfloat16 would be seen.
         with torch.autocast(images.device.type, enabled=False):
-            return self._driven(images.float(), condition.value.float())
+            return self._reenacted(images.float(), wanted.float())
 
-    def _driven(self, images: Tensor, wanted: Tensor) -> Tensor:
-        reader = self._network.reader
-        photo = reader(images)
-        driver = reader(wanted) if wanted.ndim == images.ndim else None
-        code = wanted
-        if driver is not None:
-            own = photo.parameters.expression
-            code = own + EMPHASIS * (driver.parameters.expression - own)
-        moved = reader.model.points(photo.parameters.with_expression(code))
-        # What the model does not explain of the photo's landmarks stays as it is.
-        goal = photo.landmarks + moved - reader.model.points(photo.parameters)
+    def _reenacted(self, images: Tensor, wanted: Tensor) -> Tensor:
+        drive = self._drive(images, wanted)
+        photo, driver, goal = drive.photo, drive.driver, drive.goal
         start, end = mesh.with_rim(photo.landmarks), mesh.with_rim(goal)
         warped = mesh.warp_mesh(images, start, end, mesh.WHOLE)
 
@@ -168,7 +115,7 @@ class Face2Face(NetworkTarget[Face2FaceNetwork]):
         return clip_straight_through(joined, 0.0, 1.0)
 
     def _mean_mouth(self, goal: Tensor, inside: mesh.Raster) -> Tensor:
-        pictures = self._network.mouths(opening_of(goal))
+        pictures = self._network(opening_of(goal))
         return mesh.warp_mesh(pictures, in_frame(goal), goal, mesh.MOUTH, inside)
 
 
@@ -238,8 +185,7 @@ def _build(state: State) -> Mouths:
 
 def load(card: TargetCard) -> Face2Face:
     """The target that ``card`` describes. Raises ``WeightsError``."""
-    network = Face2FaceNetwork(face_model.bundled(), _mouths(card))
-    return Face2Face(card, network, face_model.expressions())
+    return Face2Face(card, _mouths(card), face_model.bundled(), face_model.expressions())
 
 
 def load_with(card: TargetCard, reader: FaceReader) -> Face2Face:
@@ -247,7 +193,7 @@ def load_with(card: TargetCard, reader: FaceReader) -> Face2Face:
 
     Raises ``WeightsError``.
     """
-    return Face2Face(card, Face2FaceNetwork(reader, _mouths(card)))
+    return Face2Face(card, _mouths(card), reader)
 
 
 def _mouths(card: TargetCard) -> Mouths:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
 import torch
@@ -12,11 +13,26 @@ from antiforgery.face_model import FaceReader, Fit
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.driving import driven_by
-from antiforgery.targets.face2face import EMPHASIS
 from antiforgery.targets.network_target import NetworkTarget
 from antiforgery.targets.partner import Partner
 
+EMPHASIS = 1.3
+"""What a driver's difference from the photo is multiplied by: a network reads less of an expression
+than there is. Chosen on dev faces."""
+
 N = TypeVar("N", bound=nn.Module)
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """The photo's face, the driver's where a picture drives, and where landmarks go.
+
+    Shape: ``goal`` is ``(N, 68, 2)``, in fractions of the crop.
+    """
+
+    photo: Fit
+    driver: Fit | None
+    goal: Tensor
 
 
 class FaceDriven(NetworkTarget[N]):
@@ -63,15 +79,20 @@ class FaceDriven(NetworkTarget[N]):
             for name, code in self._expressions
         )
 
-    def _driven(self, photo: Fit, wanted: Tensor) -> Tensor:
-        """The photo's landmarks ``(N, 68, 2)`` with the expression of a condition's value.
+    def _drive(self, images: Tensor, wanted: Tensor) -> Drive:
+        """The faces of images, with the expression of a condition's value.
 
         What the face model does not explain of the photo stays as it is.
         """
-        model, own = self._reader.model, photo.parameters
-        expression = wanted
-        if wanted.ndim > own.expression.ndim:
-            theirs = self._reader(wanted).parameters.expression
-            expression = own.expression + EMPHASIS * (theirs - own.expression)
-        moved = model.points(own.with_expression(expression)) - model.points(own)
-        return photo.landmarks + moved
+        # Half a pixel of bfloat16 would be seen.
+        with torch.autocast(images.device.type, enabled=False):
+            photo = self._reader(images.float())
+            driver = self._reader(wanted.float()) if wanted.ndim == images.ndim else None
+            own = photo.parameters
+            expression = wanted
+            if driver is not None:
+                theirs = driver.parameters.expression
+                expression = own.expression + EMPHASIS * (theirs - own.expression)
+            model = self._reader.model
+            moved = model.points(own.with_expression(expression.float()))
+            return Drive(photo, driver, photo.landmarks + moved - model.points(own))

@@ -83,7 +83,7 @@ class FaceSwap(NetworkTarget[FaceReader]):
         size = self.card.size
         if images.shape[-2:] != (size, size):
             raise UsageError(f"{self.card.name} takes images of {size} x {size} pixels only.")
-        giver, receiver = images, condition.value
+        giver, receiver = images, condition.expand(len(images)).value
         if condition.role == "swapped":
             giver, receiver = receiver, giver
         # Half a pixel of bfloat16 would be seen.

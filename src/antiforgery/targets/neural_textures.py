@@ -22,6 +22,7 @@ from antiforgery import face_model
 from antiforgery.errors import UsageError
 from antiforgery.face_model import Fit, rotation_matrix
 from antiforgery.face_model.mesh import FACE, interpolate, rasterise, with_forehead
+from antiforgery.straight_through import clip_straight_through
 from antiforgery.targets.architecture import Architecture, State, loaded_network, part_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
@@ -183,14 +184,15 @@ class NeuralTextures(FaceDriven[NeuralTextureNetwork]):
             raise UsageError(
                 f"{self.card.name} takes square images with an even side, {least} at least."
             )
-        photo = self._reader(images)
-        points = with_forehead(self._driven(photo, condition.value))
+        drive = self._drive(images, condition.expand(len(images)).value)
+        points = with_forehead(drive.goal)
         raster = rasterise(points, FACE, height)
         known = atlas(self._reader.model.mean[None, :, :2]).expand(len(images), -1, -1)
         places = interpolate(raster, known, FACE)
         uv = torch.where(raster.covered > 0, places, torch.full_like(places, _NOWHERE))
-        _, rendered = self._network(uv.permute(0, 2, 3, 1), facing(photo))
-        return torch.where(raster.covered > 0, rendered.float().clamp(0, 1), images)
+        _, rendered = self._network(uv.permute(0, 2, 3, 1), facing(drive.photo))
+        painted = clip_straight_through(rendered.float(), 0.0, 1.0)
+        return torch.where(raster.covered > 0, painted, images)
 
 
 def atlas(landmarks: Tensor) -> Tensor:

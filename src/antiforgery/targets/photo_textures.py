@@ -30,6 +30,7 @@ from antiforgery.face_model.mesh import (
     warp_mesh,
     with_rim,
 )
+from antiforgery.straight_through import clip_straight_through
 from antiforgery.targets.architecture import Architecture, State, loaded_network
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import TargetCard
@@ -115,7 +116,7 @@ class PhotoTextureNetwork(nn.Module):
         inside = _around(parts[:, 1:])
         cover = torch.sigmoid(painted[:, 3:]) * inside
         picture = drawn[:, :3] + cover * (painted[:, :3] - drawn[:, :3])
-        return Rendering((picture * spread + mean).clamp(0, 1), cover, inside)
+        return Rendering(clip_straight_through(picture * spread + mean, 0.0, 1.0), cover, inside)
 
     def _places(self, raster: Raster) -> Tensor:
         """Where in the texture each pixel of a face looks. Shape: ``(N, 2, S, S)``."""
@@ -140,9 +141,8 @@ class PhotoTextures(FaceDriven[PhotoTextureNetwork]):
                 f"{self.card.name} takes square images whose side is a multiple of {multiple}, "
                 f"{2 * multiple} at least."
             )
-        photo = self._reader(images)
-        goal = self._driven(photo, condition.value)
-        rendered: Rendering = self._network(images, photo.landmarks, goal)
+        drive = self._drive(images, condition.expand(len(images)).value)
+        rendered: Rendering = self._network(images, drive.photo.landmarks, drive.goal)
         return rendered.picture
 
 
