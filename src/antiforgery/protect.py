@@ -17,11 +17,9 @@ from antiforgery import evasions as known_evasions
 from antiforgery import methods, presets
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.evasions.base import Evasion
-from antiforgery.judge import WHO_IS_SEEN, Verdict, judge, judging_device, on_device, pick_device
+from antiforgery.judge import Verdict, judge, judging_device, on_device, pick_device
 from antiforgery.methods import Method
 from antiforgery.methods.base import Watch, check_images
-from antiforgery.metrics.identity import bundled_identity
-from antiforgery.objectives.identity import IdentityShift
 from antiforgery.objectives.view import View, crops_of_canvas
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo import raster
@@ -351,8 +349,8 @@ class _Work:
         images = geometry.read_canvas(pixels, canvas).to(self.device)
         views = [
             view
-            for target, roles in self.asked
-            for view in self._views(images, canvas, target, roles, generator)
+            for place in range(len(self.asked))
+            for view in self._views(place, images, canvas, generator)
         ]
         evasions = [self.saved, *(known_evasions.parse(name) for name in self.settings.evasions)]
         objective = self.method.objective(images, views, evasions, generator)
@@ -364,12 +362,13 @@ class _Work:
 
     def _views(
         self,
+        place: int,
         images: Tensor,
         canvas: geometry.Canvas,
-        target: Target,
-        roles: Sequence[Role],
         generator: torch.Generator,
     ) -> list[View]:
+        """How the target of that place sees the canvas, in each of its roles."""
+        target, roles = self.asked[place]
         crops = crops_of_canvas(
             canvas, target, jittered=self.method.jittered_crops, generator=generator
         )
@@ -379,9 +378,5 @@ class _Work:
                 conditions = target.conditions(
                     crops[0](images), role, labels=self.labels, partners=self.partners
                 )
-            distance = None
-            if role in WHO_IS_SEEN:
-                alike = bundled_identity(target.card.template, self.device)
-                distance = IdentityShift(alike, alike.match)
-            views.append(View(target, role, crops, conditions, distance))
+            views.append(View(target, role, crops, conditions, place=place))
         return views

@@ -178,9 +178,9 @@ class Method(ABC):
         del threshold
         return distance.mean()
 
-    def worth(self, view: int) -> float:
-        """What is gained at the target and role of that place, beside the first: the same."""
-        del view
+    def worth(self, place: int) -> float:
+        """What is gained at the target of that place, beside the first: the same."""
+        del place
         return 1.0
 
     def visibility(self, images: Tensor, changed: Tensor) -> Tensor | float:
@@ -209,7 +209,7 @@ class Method(ABC):
         question = objective.draw(generator)
         distance = objective.distance(changed, question)
         ledger.note(question, distance)
-        return self.worth(question.view) * self.reward(distance, objective.threshold)
+        return self.worth(objective.place(question)) * self.reward(distance, objective.threshold)
 
 
 def check_images(images: Tensor) -> None:

@@ -46,7 +46,7 @@ class RobustLab(Method):
     ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the first step's root mean
     square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs beside energy, in
     squared units of [0, 1]: with more of it the change moves from flat areas into texture.
-    ``later`` is what every target and role after the first counts beside it.
+    ``later`` is what every target after the first counts beside it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
     budget shrinks while every question is answered so, and grows back while one is not;
@@ -102,9 +102,9 @@ class RobustLab(Method):
         share = self.middle * threshold / distance.clamp_min(1e-6)
         return (1 / (1 + share.square())).mean()
 
-    def worth(self, view: int) -> float:
-        """1 for the first target and role, ``later`` for those after it."""
-        return 1.0 if view == 0 else self.later
+    def worth(self, place: int) -> float:
+        """1 for the first target, ``later`` for those after it."""
+        return 1.0 if place == 0 else self.later
 
     def finished(self, ledger: Ledger, threshold: float) -> bool:
         """Once every question is answered ``goal`` thresholds away, where that is wanted."""

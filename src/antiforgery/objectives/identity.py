@@ -3,6 +3,10 @@
 For the roles ``source`` (the photo's identity is taken) and ``swapped`` (its face is replaced). The
 cosine of face embeddings is what recognisers compare (ArcFace, arXiv 1801.07698); adding the
 output's own distortion keeps the picture from looking right with a third person in it.
+
+It is given to a :class:`~antiforgery.objectives.view.View` as its ``distance``. ``protect`` does
+not use it: an encoder that was optimised against is fooled long before people are, so the verdict
+asks one that was not.
 """
 
 from __future__ import annotations

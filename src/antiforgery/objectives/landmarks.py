@@ -3,6 +3,10 @@
 For the role ``animated``, whose systems read poses and expressions off the photo and draw by them:
 where what they read is wrong, what they draw is bent. As in :mod:`antiforgery.objectives.identity`
 the output's own distortion counts too.
+
+They are given to a :class:`~antiforgery.objectives.view.View` as its ``distance``. ``protect`` does
+not use them: on four faces the bundled reader was led four times as far astray by them, while the
+picture that it read changed less than under its L2 alone.
 """
 
 from __future__ import annotations

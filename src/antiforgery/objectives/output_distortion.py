@@ -70,6 +70,10 @@ class OutputDistortion:
             for evasion in range(len(self._evasions))
         )
 
+    def place(self, question: Question) -> int:
+        """The place of the question's target."""
+        return self._views[question.view].place
+
     def distance(self, protected: Tensor, question: Question) -> Tensor:
         """Distance ``(N,)`` of the answer from the answer about the original."""
         distance = self._views[question.view].distance or self._distance

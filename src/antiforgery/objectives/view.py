@@ -26,6 +26,7 @@ class View:
 
     The first crop is the one a forger takes; the others are the same, jittered as another
     detector would place them. ``distance`` compares two answers; None leaves it to the objective.
+    ``place`` is that of the target among those that are to be led astray.
     """
 
     target: Target
@@ -33,6 +34,7 @@ class View:
     crops: tuple[Crop, ...]
     conditions: tuple[Condition, ...]
     distance: Distance | None = None
+    place: int = 0
 
 
 def resized_to(size: int) -> Crop:
@@ -54,11 +56,11 @@ def views_of_aligned(
 ) -> tuple[View, ...]:
     """Views of images that are aligned faces, ``(N, 3, H, W)`` in [0, 1], one a target and role."""
     views = []
-    for target in targets:
+    for place, target in enumerate(targets):
         crop = resized_to(target.card.size)
         for role in target.card.roles:
             conditions = target.conditions(crop(images), role, labels=labels, partners=partners)
-            views.append(View(target, role, (crop,), conditions))
+            views.append(View(target, role, (crop,), conditions, place=place))
     return tuple(views)
 
 
