@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,8 @@ def test_ones_own_model_is_read_off_faces(
         ({"identity_sd": np.ones(1)}, "standard deviations"),
         ({"mean": np.zeros((70, 3))}, "70 vertices"),
         ({"landmarks": np.full(68, 68)}, "landmarks that cannot be"),
+        ({"identity_sd": np.full(8, np.nan)}, "not all finite"),
+        ({"expression": np.full((8, 68, 3), np.inf)}, "not all finite"),
     ],
 )
 def test_what_cannot_be_is_refused_in_a_sentence(
@@ -119,6 +122,35 @@ def test_a_face_in_a_mirror_is_refused(arrays: Arrays, tmp_path: Path) -> None:
     arrays["mean"] = arrays["mean"] * [-1.0, 1.0, 1.0]
     with pytest.raises(WeightsError, match="seen from the front"):
         read_basis(_written(arrays, tmp_path))
+
+
+def test_a_face_without_depth_is_refused(arrays: Arrays, tmp_path: Path) -> None:
+    arrays["mean"][:, 2] = 100 + 1e-3 * arrays["mean"][:, 2]
+    with pytest.raises(WeightsError, match="flat"):
+        read_basis(_written(arrays, tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "mangled", "huge"])
+def test_damaged_files_are_refused_in_a_sentence(
+    arrays: Arrays, tmp_path: Path, damage: str
+) -> None:
+    path = tmp_path / "basis.npz"
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    content = path.read_bytes()
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "mangled":
+        # Inside the first array's deflated bytes: the archive's directory stays whole.
+        path.write_bytes(content[:100] + b"\xff" * 200 + content[300:])
+    else:
+        with zipfile.ZipFile(path, "w") as archive, archive.open("mean.npy", "w") as file:
+            header = {"descr": "<f8", "fortran_order": False, "shape": (1 << 50, 3)}
+            np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(WeightsError, match=r"cannot be read as a face basis: \S") as caught:
+        read_basis(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["basis.mat", "basis.npz", "basis.safetensors", "missing.npz"])

@@ -13,7 +13,6 @@ Any unit will do, and y may point up, as it mostly does, or down.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,12 +24,16 @@ from antiforgery.errors import WeightsError
 from antiforgery.face_model.points import CHIN, COUNT, LEFT_EYE, NOSE_BRIDGE, NOSE_TIP, RIGHT_EYE
 from antiforgery.face_model.shape import FaceModel
 
+_FLATTEST = 0.05
+"""Least extent of a mean face's landmarks, in greatest ones; it is 0.7 in faces."""
+
 
 def read_basis(path: Path) -> FaceModel:
     """The face model in a file as described above.
 
     Raises:
-        WeightsError: The file cannot be read, lacks an array, or one has an impossible shape.
+        WeightsError: The file cannot be read, lacks an array, one has an impossible shape, or what
+            is in them is no face.
     """
     arrays = _arrays(path)
     for name in ("mean", "identity", "expression"):
@@ -50,17 +53,19 @@ def read_basis(path: Path) -> FaceModel:
 
 def _arrays(path: Path) -> Mapping[str, Tensor]:
     """Those of the file, by name, as float64."""
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         if path.suffix == ".safetensors":
             return {name: tensor.double() for name, tensor in load_file(path).items()}
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here: of a damaged archive numpy leaves the file open.
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
                 return {name: torch.from_numpy(file[name].astype(np.float64)) for name in file}
-    except (OSError, ValueError, TypeError, SafetensorError, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path} cannot be read as a face basis: {error}.") from error
+    except Exception as error:
+        # Archives that are damaged raise whatever their readers stumble over.
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise WeightsError(f"{path} cannot be read as a face basis: {reason}.") from error
     raise WeightsError(
         f"{path} is of a kind that is not read here: save its arrays as .npz or .safetensors."
     )
@@ -118,5 +123,16 @@ def _oriented(mean: Tensor, identity: Tensor, expression: Tensor, path: Path) ->
             "picture, and its landmarks be in the usual order."
         )
     scale = axes / eyes.norm()
-    centred = (mean - mean.mean(dim=0)) * scale
-    return FaceModel(centred.float(), (identity * scale).float(), (expression * scale).float())
+    centred = ((mean - mean.mean(dim=0)) * scale).float()
+    modes = (identity * scale).float(), (expression * scale).float()
+    if not all(each.isfinite().all() for each in (centred, *modes)):
+        raise WeightsError(
+            f"{path} is no face basis: its modes, or their standard deviations, are not all "
+            "finite numbers."
+        )
+    extents = torch.linalg.svdvals(centred)
+    if float(extents[-1]) < _FLATTEST * float(extents[0]):
+        raise WeightsError(
+            f"{path} is no face basis: its mean is flat, and a pose is told by how deep a face is."
+        )
+    return FaceModel(centred, *modes)
