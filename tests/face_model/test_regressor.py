@@ -10,9 +10,15 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from antiforgery.errors import WeightsError
-from antiforgery.face_model import FaceModel, FaceReader, FittingReader
+from antiforgery.face_model import FaceModel, FaceReader, FittingReader, Parameters
 from antiforgery.face_model.regressor import MARGIN, SIZE, RegressorNetwork, build, prepared
 from antiforgery.weights.network import filled
+
+
+def _vector(parameters: Parameters) -> torch.Tensor:
+    """All of them side by side, a row for each face."""
+    parts = vars(parameters).values()
+    return torch.cat([part.reshape(len(parameters), -1) for part in parts], dim=1)
 
 
 @pytest.mark.parametrize("size", [64, 72, 128])
@@ -79,7 +85,9 @@ def test_under_autocast_landmarks_keep_what_lies_between_pixels(reader: FaceRead
         with torch.autocast("cpu", dtype=torch.bfloat16):
             coarse = reader(images)
     assert coarse.landmarks.dtype == torch.float32
-    assert coarse.parameters.vector().dtype == torch.float32
+    assert _vector(coarse.parameters).dtype == torch.float32
+    # The network alone is coarse: what follows is computed as without autocast.
+    assert torch.equal(coarse.landmarks, reader.model.points(coarse.parameters))
     assert (coarse.landmarks - fine.landmarks).abs().max() < 2e-3
 
 
@@ -93,7 +101,7 @@ def test_what_is_saved_is_read_back(reader: FaceReader, tmp_path: Path) -> None:
     read, wanted = again(images), reader(images)
     torch.testing.assert_close(read.landmarks, wanted.landmarks)
     # Where nothing was learnt the landmarks are one point, and rounding decides about the scale.
-    vectors = read.parameters.vector(), wanted.parameters.vector()
+    vectors = _vector(read.parameters), _vector(wanted.parameters)
     torch.testing.assert_close(*vectors, atol=1e-5, rtol=0)
 
 
@@ -112,4 +120,17 @@ def test_a_model_of_ones_own_is_fitted_to_the_landmarks(reader: FaceReader) -> N
         plain = reader(images)
     assert torch.equal(fit.landmarks, plain.landmarks)
     wanted = own.fitted(plain.landmarks)
-    assert torch.equal(fit.parameters.vector(), wanted.vector())
+    assert torch.equal(_vector(fit.parameters), _vector(wanted))
+
+
+def test_ones_own_model_is_fitted_exactly_under_autocast(reader: FaceReader) -> None:
+    own = FaceModel(reader.model.mean, reader.model.identity[:1], reader.model.expression[:1])
+    fitting = FittingReader(own, reader).eval()
+    images = torch.rand(2, 3, 72, 72, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        fit = fitting(images)
+        places, parameters = fitting.seen(images)
+    assert fit.landmarks.dtype == torch.float32
+    assert torch.equal(places, fit.landmarks)
+    assert torch.equal(_vector(fit.parameters), _vector(own.fitted(fit.landmarks)))
+    assert parameters.identity.shape == (2, 1)

@@ -138,7 +138,8 @@ class FaceReader(nn.Module):
         Shape: ``(N, 3, S, S)``, upright crops of any template and size. Range: RGB in [0, 1].
         """
         _, parameters = self.seen(images)
-        return Fit(parameters, self.model.points(parameters))
+        with _exactly(images):
+            return Fit(parameters, self.model.points(parameters))
 
     def seen(self, images: Tensor) -> tuple[Tensor, Parameters]:
         """Where the maps place each landmark, ``(N, 68, 2)``, and the parameters.
@@ -151,7 +152,7 @@ class FaceReader(nn.Module):
             [len(_UPRIGHT), len(self.model.identity), len(self.model.expression)], dim=1
         )
         rotation = turn + turn.new_tensor(_UPRIGHT)
-        with torch.autocast(images.device.type, enabled=False):
+        with _exactly(images):
             return places, self.model.placed(rotation, identity, expression, places)
 
 
@@ -167,8 +168,19 @@ class FittingReader(FaceReader):
 
     def forward(self, images: Tensor) -> Fit:
         """Read faces, differentiably; shape and range as of the other reader."""
+        landmarks, parameters = self.seen(images)
+        return Fit(parameters, landmarks)
+
+    def seen(self, images: Tensor) -> tuple[Tensor, Parameters]:
+        """The landmarks that the other's reader sees, ``(N, 68, 2)``, and what fits them best."""
         landmarks = self._reader(images).landmarks
-        return Fit(self.model.fitted(landmarks), landmarks)
+        with _exactly(images):
+            return landmarks, self.model.fitted(landmarks)
+
+
+def _exactly(images: Tensor) -> torch.autocast:
+    """Without autocast: half precision has no solvers and loses what lies between pixels."""
+    return torch.autocast(images.device.type, enabled=False)
 
 
 def prepared(images: Tensor) -> Tensor:

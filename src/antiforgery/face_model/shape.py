@@ -50,11 +50,6 @@ class Parameters:
         """The same people in the same poses, with that ``(E,)``, ``(1, E)`` or ``(N, E)``."""
         return replace(self, expression=expression.expand(len(self), -1))
 
-    def vector(self) -> Tensor:
-        """All of them side by side, ``(N, 9 + I + E)``, in the order above."""
-        parts = (getattr(self, field.name) for field in fields(self))
-        return torch.cat([part.reshape(len(self), -1) for part in parts], dim=1)
-
 
 def rotation_matrix(rotation: Tensor) -> Tensor:
     """Rotations from six numbers: two rows that are made orthonormal, the third follows.
