@@ -10,7 +10,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from antiforgery import encoders, targets
+from antiforgery.benchmark.entrants import bundled_with, judges_with
 from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest
 from antiforgery.benchmark.statistics import estimate
@@ -34,15 +35,22 @@ from antiforgery.metrics.identity import identity_similarity
 from antiforgery.photo.canvas import similarity, warp
 from antiforgery.photo.templates import ARCFACE
 from antiforgery.targets.base import Target
+from antiforgery.targets.card import Role
 from antiforgery.targets.edits import edited_labels
 from antiforgery.weights import store
 
 NAME = "editing"
 VERSION = 1
+ROLES: tuple[Role, ...] = ("edited",)
 SHOWN = (*HAIR_COLOURS, *SWITCHES)
 CLASSIFIER = "attributes"
 EMBEDDER = Path("models") / "identity" / "mobilefacenet_foamliu.safetensors"
 EMBEDDER_SHA256 = "89f4f81901e898d0bd9dd6cf2f1c279893448527e5563b6ee1f002d429270256"
+
+
+def editors() -> tuple[str, ...]:
+    """Targets that edit attributes and come with this package, those to judge only included."""
+    return (*bundled_with(ROLES), *judges_with(ROLES))
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Run:
     data: Path
     out: Path
     faces: int = 100
-    names: tuple[str, ...] = ("stargan",)
+    names: tuple[str, ...] = field(default_factory=editors)
 
 
 def run(plan: Run, say: Callable[[str], None]) -> Path:
