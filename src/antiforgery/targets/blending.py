@@ -18,23 +18,15 @@ _COARSEST = 4
 _TINY = 1e-30
 
 
-def seamless(pasted: Tensor, photo: Tensor, mask: Tensor, *, reach: float = math.inf) -> Tensor:
-    """The photo with what is pasted inside the mask: its gradients, the photo's values around.
-
-    That is Poisson's equation: the pasted picture and a :func:`membrane`. Differentiable in both
-    pictures. Shape: pictures ``(N, C, S, S)``, mask ``(N, 1, S, S)`` in {0, 1}. Pixels at the
-    picture's edge are the photo's whatever the mask says. The result is not clipped.
-    """
-    gap = photo - pasted
-    return photo + _inside(mask) * (membrane(gap, mask, reach=reach) - gap)
-
-
 def membrane(gap: Tensor, mask: Tensor, *, reach: float = math.inf) -> Tensor:
     """What must be added inside the mask to be the gap at its border, and smooth; 0 outside.
 
-    It is harmonic. With a ``reach`` in pixels it also fades towards the inside, to about a third
-    within that distance (Bhat et al., ECCV 2008), so that hair at the border throws no shadow over
-    a face. Differentiable in the gap. Shape: as in :func:`seamless`.
+    It is harmonic: with the membrane of what it lacks to the photo, a pasted picture keeps its
+    gradients and meets the photo around, which is Poisson's equation. With a ``reach`` in pixels it
+    also fades towards the inside, to about a third within that distance (Bhat et al., ECCV 2008),
+    so that hair at the border throws no shadow over a face. Pixels at the picture's edge lie
+    outside whatever the mask says. Differentiable in the gap.
+    Shape: gap ``(N, C, S, S)``, mask ``(N, 1, S, S)`` in {0, 1}.
     """
     inside = _inside(mask)
     harmonic: Tensor = _Harmonic.apply(  # type: ignore[no-untyped-call]
