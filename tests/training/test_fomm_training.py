@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from antiforgery.face_model import Fit
 from antiforgery.targets.architecture import network_of
 from antiforgery.targets.fomm import (
     ARCHITECTURE,
@@ -40,7 +42,10 @@ TINY = replace(
     log_every=1,
     stages=(replace(RECIPE.stages[0], batch=4, steps=2),),
 )
-LONGER = replace(TINY, stages=(*TINY.stages, replace(RECIPE.stages[-1], batch=4, steps=1)))
+STILL = replace(
+    RECIPE.stages[-1], batch=4, steps=1, still=0.5, weight_landmarks=1.0, weight_flow=1.0
+)
+LONGER = replace(TINY, stages=(*TINY.stages, STILL))
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +66,53 @@ def test_an_interrupted_training_ends_with_the_same_weights(faces: Path, tmp_pat
     tensors = load_file(whole)
     for name, tensor in load_file(halves).items():
         assert torch.equal(tensor, tensors[name]), name
+
+
+def test_landmarks_are_read_off_what_was_made_only_where_they_count(
+    faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainee = FommTrainee(LONGER, faces, 0, torch.device("cpu"))
+    read: list[int] = []
+    reader = trainee._reader
+
+    def counted(images: torch.Tensor) -> Fit:
+        read.append(len(images))
+        fit: Fit = reader(images)
+        return fit
+
+    monkeypatch.setattr(trainee, "_reader", counted)
+    for stage, losses in enumerate(_losses_of(trainee)):
+        assert ("missed" in losses) == bool(stage)
+    # The second half of the batch: a warped copy's landmarks are nobody's.
+    assert read == [2]
+
+
+def test_half_of_the_copies_may_stay_as_they_are(
+    faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warps: list[tuple[torch.Tensor, torch.Tensor]] = []
+    warp = ThinPlates.warp
+
+    def watched(plates: ThinPlates, images: torch.Tensor, side: int) -> torch.Tensor:
+        warps.append((plates.affine, plates.forces))
+        return warp(plates, images, side)
+
+    monkeypatch.setattr(ThinPlates, "warp", watched)
+    list(_losses_of(FommTrainee(LONGER, faces, 0, torch.device("cpu"))))
+
+    straight = torch.eye(2, 3)
+    unbent = [
+        [bool((a == straight).all() and not f.any()) for a, f in zip(*each, strict=True)]
+        for each in warps
+    ]
+    assert unbent == [[False, False], [True, False]]
+
+
+def _losses_of(trainee: FommTrainee) -> Iterator[dict[str, float]]:
+    """Of the first step of each stage."""
+    for stage in range(len(LONGER.stages)):
+        trainee.enter(stage)
+        yield trainee.update(stage * TINY.steps)
 
 
 def test_weights_are_a_published_network_that_learnt(faces: Path, tmp_path: Path) -> None:

@@ -158,14 +158,15 @@ class FommTrainee(Trainee):
         index = torch.randint(len(self._faces), (2 * half,))
         others = self._relatives.draw(index[half:])
         flipped = torch.rand(2 * half) < 0.5
-        sources, landmarks = self._faces.drawn(index, flipped)
-        photos, others_landmarks = self._faces.drawn(others, flipped[half:])
+        sources, landmarks = self._drawn(index, flipped)
+        photos, others_landmarks = self._drawn(others, flipped[half:])
         still = round(self._stage.still * half)
         plates = ThinPlates.random(half, self.recipe.affine, self.recipe.bend).without(still)
+        plates = plates.to(self._device)
         copies = plates.warp(sources[:half], _SIDE)
         sources, photos = cropped(sources), cropped(photos)
         driving = torch.cat([copies, photos])
-        face = oval(_SIDE)
+        face = oval(_SIDE).to(self._device)
         wanted = torch.cat([copies, lit(photos, sources[half:], face)])
         shown = torch.cat([torch.ones_like(face), face]).repeat_interleave(half, dim=0)
         self._network.train()
@@ -185,8 +186,7 @@ class FommTrainee(Trainee):
         seen = torch.cat([source.values, driven.values[half:]])
         places = places_of(torch.cat([landmarks, others_landmarks]))
         misplaced = (seen - places).abs().mean()
-        read = self._reader(moved[half:]).landmarks
-        missed = (read - others_landmarks)[:, _INNER].abs().mean()
+        missed = self._missed(moved[half:], others_landmarks)
         missed_flow = flow_error(motion, plates, landmarks[half:], others_landmarks)
         loss = (
             error
@@ -194,7 +194,7 @@ class FommTrainee(Trainee):
             + self.recipe.weight_likeness * unlike
             + self.recipe.weight_equivariance * (strayed + bent)
             + self.recipe.weight_places * misplaced
-            + self._stage.weight_landmarks * missed
+            + self._stage.weight_landmarks * sum(missed.values())
             + self._stage.weight_flow * missed_flow
         )
         self._adam.zero_grad(set_to_none=True)
@@ -208,9 +208,21 @@ class FommTrainee(Trainee):
             "strayed": strayed.item(),
             "bent": bent.item(),
             "misplaced": misplaced.item(),
-            "missed": missed.item(),
             "flow": missed_flow.item(),
+            **{name: value.item() for name, value in missed.items()},
         }
+
+    def _drawn(self, index: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures with what is around their crops, and landmarks, mirrored where told."""
+        pictures, landmarks = self._faces.drawn(index, flipped)
+        return pictures.to(self._device), landmarks.to(self._device)
+
+    def _missed(self, moved: Tensor, landmarks: Tensor) -> dict[str, Tensor]:
+        """How far inner landmarks of what was made are from its drivers', where that counts."""
+        if not self._stage.weight_landmarks:
+            return {}
+        read = self._reader(moved).landmarks
+        return {"missed": (read - landmarks)[:, _INNER].abs().mean()}
 
     def state(self) -> dict[str, Any]:
         """Network and optimiser."""
@@ -224,13 +236,17 @@ class FommTrainee(Trainee):
         """Columns are dev faces, rows who drives them; both are at the border."""
         self._network.eval()
         index = torch.linspace(0, len(self._dev) - 1, 2 * _SHOWN).long()
-        faces = cropped(self._dev.pixels[index].float() / 255)
+        faces = self._crops(index)
         photos, drivers = faces[:_SHOWN], faces[_SHOWN:]
         rows = [torch.cat([torch.ones_like(faces[:1]), photos])]
         for driver in drivers:
             moved = self._forged(photos, driver.expand(_SHOWN, -1, -1, -1))
             rows.append(torch.cat([driver[None], moved]))
         return torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
+
+    def _crops(self, index: Tensor) -> Tensor:
+        """Those of dev faces."""
+        return cropped(self._dev.pixels[index].to(self._device).float() / 255)
 
     def _forged(self, photos: Tensor, driving: Tensor) -> Tensor:
         detector = self._network.kp_detector
@@ -246,19 +262,16 @@ class FommTrainee(Trainee):
         self._network.eval()
         found: dict[str, list[Tensor]] = {"error": [], "undriven": [], "misplaced": []}
         relatives = Relatives(self._dev.people).draw(torch.arange(len(self._dev)))
-        face = oval(_SIDE)
+        face = oval(_SIDE).to(self._device)
         for index in torch.arange(len(self._dev)).split(_CHUNK):
-            photos, driving = (
-                cropped(self._dev.pixels[each].float() / 255) for each in (index, relatives[index])
-            )
+            photos, driving = self._crops(index), self._crops(relatives[index])
             wanted = lit(driving, photos, face)
             for name, images in (("error", self._forged(photos, driving)), ("undriven", photos)):
                 away = (images - wanted).abs() * face
                 found[name].append(away.mean(dim=(1, 2, 3)) / face.mean())
             points = self._network.kp_detector(photos).values
-            found["misplaced"].append(
-                (points - places_of(self._dev.landmarks[index])).abs().mean(dim=(1, 2))
-            )
+            places = places_of(self._dev.landmarks[index]).to(points)
+            found["misplaced"].append((points - places).abs().mean(dim=(1, 2)))
         return {name: round(float(torch.cat(each).mean()), 4) for name, each in found.items()}
 
 
@@ -272,7 +285,7 @@ def equivariance(source: KeyPoints, driven: KeyPoints, plates: ThinPlates) -> tu
     strayed = (plates(values) - source.values[:count]).abs().mean()
     mapped = product(plates.slopes(values), driven.jacobians[:count])
     one = product(inverse(source.jacobians[:count]), mapped)
-    return strayed, (one - torch.eye(2)).abs().mean()
+    return strayed, (one - torch.eye(2).to(one)).abs().mean()
 
 
 def flow_error(motion: Motion, plates: ThinPlates, start: Tensor, end: Tensor) -> Tensor:

@@ -41,6 +41,10 @@ class ThinPlates:
         affine[:count], forces[:count] = torch.eye(2, 3), 0.0
         return ThinPlates(affine, self.pins, forces)
 
+    def to(self, device: torch.device) -> ThinPlates:
+        """The same, on that device."""
+        return ThinPlates(*(each.to(device) for each in (self.affine, self.pins, self.forces)))
+
     def __call__(self, points: Tensor) -> Tensor:
         """Where points ``(N, K, 2)`` go."""
         linear, shift = self.affine[:, :, :2], self.affine[:, :, 2]
@@ -62,7 +66,7 @@ class ThinPlates:
         Shape: images ``(N, 3, S, S)`` of which the middle ``side`` pixels are [-1, 1] give
         ``(N, 3, side, side)``; what lies outside of them is their mirror image.
         """
-        line = (torch.arange(side) + 0.5) / side * 2 - 1
+        line = (torch.arange(side, device=images.device) + 0.5) / side * 2 - 1
         grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=2).flatten(0, 1)
         moved = self(grid.expand(len(images), -1, -1)) * (side / images.shape[-1])
         return F.grid_sample(
