@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,6 +98,30 @@ def test_what_is_there_is_kept(tmp_path: Path) -> None:
     assert kept.read_bytes() == b"mine"
     write_animation(map(frame, COLOURS), kept, overwrite=True)
     assert kept.read_bytes().startswith(b"GIF89a")
+
+
+def test_a_link_to_an_empty_folder_is_filled_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    assert write_frames(map(frame, COLOURS), tmp_path / "link") == 3
+
+    assert (tmp_path / "link").is_symlink()
+    assert len(list((tmp_path / "real").iterdir())) == 3
+    with pytest.raises(PhotoError, match="no empty folder"):
+        write_frames(failing(), tmp_path / "link")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    # Not by its mode: some who run this may look into everything.
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(PhotoError, match="cannot be written"):
+        write_frames(failing(), tmp_path)
 
 
 def test_what_cannot_be_meant_is_said(tmp_path: Path) -> None:

@@ -42,15 +42,16 @@ def new_folder(path: Path) -> Iterator[Path]:
         PhotoError: there is something of that name other than an empty folder, or the disk
             refuses.
     """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise PhotoError(f"{path} exists already and is no empty folder; name another one.")
-    waiting = _waiting(path)
+    folder = Path(os.path.realpath(path))  # A link stays, and leads to what is made.
+    waiting = _waiting(folder)
     try:
+        if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+            raise PhotoError(f"{path} exists already and is no empty folder; name another one.")
         waiting.mkdir()
         yield waiting
-        if path.is_dir():
-            path.rmdir()  # Not every system lets a folder take the place of another.
-        waiting.rename(path)
+        if folder.is_dir():
+            folder.rmdir()  # Not every system lets a folder take the place of another.
+        waiting.rename(folder)
     except OSError as error:
         reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise PhotoError(f"{path} cannot be written: {reason}.") from error
