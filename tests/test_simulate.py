@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from antiforgery import simulate
 from antiforgery.errors import PhotoError, UsageError
 from antiforgery.photo import read_photo, write_photo
 from antiforgery.photo.model import Photo
@@ -19,6 +20,7 @@ from antiforgery.simulate import Forger, between, choose, drivers_in, labelled
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.partner import Partner, partner_of
+from antiforgery.targets.templates import FFHQ
 
 
 class Painter:
@@ -164,7 +166,7 @@ def test_drivers_come_by_name_and_what_is_none_is_told(photo: Photo, tmp_path: P
     (tmp_path / ".hidden").write_text("no picture")
     told: list[str] = []
 
-    found = drivers_in([tmp_path, tmp_path / "b.png"], told.append)
+    found = drivers_in([tmp_path, tmp_path / "b.png"], told.append, FFHQ)
 
     assert [each.name for each in found] == ["a.png", "b.png", "b.png"]
     assert [line.partition(":")[0] for line in told] == [
@@ -174,8 +176,27 @@ def test_drivers_come_by_name_and_what_is_none_is_told(photo: Photo, tmp_path: P
     (tmp_path / "a.png").unlink()
     (tmp_path / "b.png").unlink()
     with pytest.raises(UsageError, match=r"No photo in .* shows a face"):
-        drivers_in([tmp_path], told.append)
+        drivers_in([tmp_path], told.append, FFHQ)
     with pytest.raises(UsageError, match=r"No face was found in wall\.png"):
-        drivers_in([tmp_path / "wall.png"], told.append)
+        drivers_in([tmp_path / "wall.png"], told.append, FFHQ)
     with pytest.raises(PhotoError, match="does not exist"):
-        drivers_in([tmp_path / "gone.png"], told.append)
+        drivers_in([tmp_path / "gone.png"], told.append, FFHQ)
+
+
+def test_more_drivers_than_memory_is_for_are_refused(
+    photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(photo.pixels).save(tmp_path / name)
+    one = drivers_in([tmp_path / "a.png"], pytest.fail, FFHQ)[0].pixels.nbytes
+    monkeypatch.setattr(simulate, "_MOST_GIGABYTES", 1.5 * one / 1e9)
+    assert len(drivers_in([tmp_path / "a.png"], pytest.fail, FFHQ)) == 1
+
+    with pytest.raises(UsageError, match=r"2 and more.*name fewer"):
+        drivers_in([tmp_path], pytest.fail, FFHQ)
+
+
+def test_a_name_that_two_conditions_have_is_said_to_be_theirs() -> None:
+    asked = [Condition("driver x.jpg", "animated", torch.zeros(1, 2)) for _ in range(2)]
+    with pytest.raises(UsageError, match=r"Several conditions are named 'driver x\.jpg'"):
+        choose(asked, "driver x.jpg")

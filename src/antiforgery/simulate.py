@@ -6,7 +6,7 @@ a band that says what it is, and metadata that says the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -23,7 +23,7 @@ from antiforgery.photo import xmp
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Metadata, Photo, Pixels
 from antiforgery.targets.base import Condition, Target
-from antiforgery.targets.card import Role
+from antiforgery.targets.card import Point, Role
 from antiforgery.targets.partner import Partner, partner_of
 
 _FADE = 0.1
@@ -35,6 +35,9 @@ _PICTURE = 4
 """Axes of a condition's value that is a picture; a code or landmarks have fewer."""
 _PAPER = (24, 24, 24)
 _INK = (255, 224, 96)
+_DRIVER = "driver "
+_MOST_GIGABYTES = 2.0
+"""Of drivers' pixels that are kept at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +82,8 @@ class Forger:
     def conditions(self, role: Role) -> tuple[Condition, ...]:
         """What can be asked in that role.
 
-        Raises ``UsageError`` where the target needs a partner and there is none.
+        Raises ``UsageError`` where the target needs a partner and there is none, or would heed no
+        driver.
         """
         if role == "source" and not self.partners:
             raise UsageError(
@@ -87,9 +91,12 @@ class Forger:
                 "name that one with --partner."
             )
         with torch.no_grad():
-            return self.target.conditions(
+            asked = self.target.conditions(
                 self._crop, role, labels=self.labels, partners=self.partners
             )
+        if role == "animated" and self.partners:
+            _require_driven(asked, self.target.card.name)
+        return asked
 
     @torch.no_grad()
     def forge(self, condition: Condition) -> Simulation:
@@ -138,11 +145,13 @@ def labelled(pixels: Pixels, text: str) -> Pixels:
 def choose(conditions: Sequence[Condition], name: str | None) -> Condition:
     """The condition of that name, or the only one.
 
-    Raises ``UsageError`` where there is none of that name, or several and none was named.
+    Raises ``UsageError`` where there is none of that name, or several, whether named or not.
     """
     named = [asked for asked in conditions if name in {asked.name, None}]
     if len(named) == 1:
         return named[0]
+    if named and name is not None:
+        raise UsageError(f"Several conditions are named '{name}': give those photos other names.")
     known = ", ".join(asked.name for asked in conditions)
     problem = "name one condition" if name is None else f"there is no condition '{name}'"
     raise UsageError(f"{problem[0].upper()}{problem[1:]}: {known}.")
@@ -177,35 +186,56 @@ def between(conditions: Sequence[Condition], count: int) -> tuple[Condition, ...
     return tuple(path)
 
 
-def drivers_in(named: Sequence[Path], skip: Callable[[str], None]) -> tuple[Partner, ...]:
+def drivers_in(
+    named: Sequence[Path], skip: Callable[[str], None], template: Sequence[Point]
+) -> tuple[Partner, ...]:
     """The largest faces of photos, and of all in folders of them, there in the order of names.
 
-    What cannot be used in a folder is left out, and ``skip`` is told why in a sentence.
+    Of each photo only what lies around the face is kept, enough for crops by ``template``. What
+    cannot be used in a folder is left out, and ``skip`` is told why in a sentence.
 
     Raises:
         PhotoError: A photo or folder cannot be read.
-        UsageError: There is no face in a photo, or in a whole folder.
+        UsageError: There is no face in a photo, or in a whole folder; or there are too many.
     """
     found: list[Partner] = []
+    room = _MOST_GIGABYTES * 1e9
     for path in named:
-        found += _drivers_of(path, skip) if path.is_dir() else [_driver(path)]
+        for driver in _drivers_of(path, skip) if path.is_dir() else [_driver(path)]:
+            found.append(driver.cut_out(template))
+            room -= found[-1].pixels.nbytes
+            if room < 0:
+                raise UsageError(
+                    f"The drivers' faces hold more than {_MOST_GIGABYTES:g} GB of pixels "
+                    f"({len(found)} and more): name fewer of them, or smaller photos."
+                )
     return tuple(found)
 
 
-def _drivers_of(folder: Path, skip: Callable[[str], None]) -> list[Partner]:
+def _require_driven(asked: Sequence[Condition], name: str) -> None:
+    """See that each condition comes from a driver. Raises ``UsageError``."""
+    if not all(each.name.startswith(_DRIVER) for each in asked):
+        raise UsageError(
+            f"{name} shows what it was trained to show, whoever drives: leave out --driver."
+        )
+
+
+def _drivers_of(folder: Path, skip: Callable[[str], None]) -> Iterator[Partner]:
     try:
         files = sorted(each for each in folder.iterdir() if _may_be_photo(each))
     except OSError as error:
         raise PhotoError(f"{folder} cannot be read: {error.strerror}.") from error
-    found = []
+    found = False
     for path in files:
         try:
-            found.append(_driver(path))
+            driver = _driver(path)
         except (PhotoError, UsageError) as error:
             skip(f"{path.name} is left out: {error}")
+            continue
+        found = True
+        yield driver
     if not found:
         raise UsageError(f"No photo in {folder} shows a face: name other drivers with --driver.")
-    return found
 
 
 def _may_be_photo(path: Path) -> bool:

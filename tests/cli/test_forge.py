@@ -241,23 +241,51 @@ def test_bad_drivers_are_said_in_a_sentence_and_leave_nothing(
     assert not list(tmp_path.glob(".antiforgery-*"))
 
 
-def test_what_heeds_no_driver_makes_no_sequence(
+@pytest.mark.parametrize(
+    ("named", "options"),
+    [
+        ("drivers", []),
+        ("one", []),
+        ("drivers/2-dark.png", []),
+        ("drivers/2-dark.png", ["--sheet"]),
+    ],
+)
+def test_what_heeds_no_driver_takes_none(
     puppet: Puppet,
     portrait: Path,
     drivers: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    named: str,
+    options: list[str],
 ) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "1.png").write_bytes((drivers / "2-dark.png").read_bytes())
     trained = (Condition("as trained", "animated", torch.zeros(1, 3)),)
     monkeypatch.setattr(puppet, "conditions", lambda *_, **__: trained)
-    out = tmp_path / "out.gif"
+    out = tmp_path / "out.png"
     asked = ["forge", str(portrait), "--target", "puppet", "-o", str(out)]
     with pytest.raises(SystemExit) as left:
-        main([*asked, "--driver", str(drivers)])
+        main([*asked, "--driver", str(tmp_path / named), *options])
     assert left.value.code == 2
     assert "leave out --driver" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("puppet")
+def test_a_folder_is_never_replaced(
+    portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "0001.png").write_bytes(b"mine")
+    asked = ["forge", str(portrait), "--target", "puppet", "--frames", "1", "--overwrite"]
+    with pytest.raises(SystemExit) as left:
+        main([*asked, "-o", str(frames)])
+    assert left.value.code == 2
+    assert "never a folder" in capsys.readouterr().err
+    assert (frames / "0001.png").read_bytes() == b"mine"
 
 
 def test_what_does_not_animate_takes_no_driver(

@@ -73,7 +73,8 @@ def forge(
     if drivers or frames:
         roles = _animated(loaded.card.name, roles)
     partners = [partner_of(read_photo(path).pixels, path.name) for path in partner or ()]
-    partners += drivers_in(drivers, lambda line: typer.echo(line, err=True))
+    template = loaded.card.template
+    partners += drivers_in(drivers, lambda line: typer.echo(line, err=True), template)
     forger = Forger.of(read_photo(photo), loaded, partners)
     if as_sheet:
         told = _write_sheet(forger, roles, output, overwrite=overwrite)
@@ -138,13 +139,15 @@ def _write_sequence(forger: Forger, between: int, output: Path, *, overwrite: bo
     from antiforgery.photo import frames
     from antiforgery.simulate import between as path_of
 
-    conditions = forger.conditions("animated")
-    if len(conditions) < len(forger.partners):
-        name = forger.target.card.name
-        raise UsageError(f"{name} shows what it was trained to show: leave out --driver.")
-    asked = path_of(conditions, between)
+    into_folder = output.is_dir() or not output.suffix
+    if into_folder and overwrite:
+        raise UsageError(
+            "--overwrite replaces a file, never a folder: leave it out, and name a new or an empty "
+            "folder."
+        )
+    asked = path_of(forger.conditions("animated"), between)
     pictures = (forger.paste(forger.forge(each)) for each in asked)
-    if output.is_dir() or not output.suffix:
+    if into_folder:
         count = frames.write_frames(pictures, output)
     else:
         count = frames.write_animation(pictures, output, overwrite=overwrite)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from antiforgery.photo import canvas as geometry
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Pixels
 from antiforgery.targets.card import Point
+from antiforgery.targets.templates import CELEBA_178
+
+_WIDE = tuple((0.25 + x / 2, 0.25 + y / 2) for x, y in CELEBA_178)
+"""Of a crop with twice the sides of the widest that published systems make."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +38,23 @@ class Partner:
         images = geometry.read_canvas(self.pixels, canvas)
         with torch.no_grad():
             return geometry.warp(images, geometry.crop_matrix(canvas, template), size)
+
+    def cut_out(self, template: Sequence[Point] = _WIDE) -> Partner:
+        """The same without what lies far from the face; crops stay what they are.
+
+        Those of ``template`` and of published systems lie within.
+        """
+        reach = geometry.face_canvas(
+            self.pixels.shape, self.face, [template, _WIDE], jitter_margin=0.0
+        )
+        left, top, right, bottom = reach.box
+        x0, y0, x1, y1 = self.face.box
+        face = replace(
+            self.face,
+            box=(x0 - left, y0 - top, x1 - left, y1 - top),
+            landmarks=self.face.landmarks - (left, top),
+        )
+        return Partner(self.name, self.pixels[top:bottom, left:right].copy(), face)
 
 
 def partner_of(pixels: Pixels, name: str) -> Partner:
