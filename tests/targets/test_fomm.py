@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from antiforgery import targets
 from antiforgery.errors import UsageError, WeightsError
 from antiforgery.photo.model import Face
 from antiforgery.targets import fomm
@@ -337,3 +338,20 @@ def test_a_first_frame_makes_the_movement_relative(small: FirstOrderMotion) -> N
     assert not torch.allclose(moved, unmoved, atol=1e-4)
     with pytest.raises(UsageError, match="multiples of 8, 16 at least"):
         small.forge(images, Condition("driver", "animated", torch.rand(1, 3, 30, 30)))
+
+
+def test_the_bundled_instance_reads_positions_as_it_was_trained_to() -> None:
+    card = targets.card("fomm")
+    assert card.weights is not None
+    assert card.weights.bytes <= 1_600_000
+    assert "non-commercial" in card.licence
+    assert not card.commercial_use
+
+    target = targets.load("fomm")
+    assert isinstance(target, FirstOrderMotion)
+    images = torch.rand(1, 3, card.size, card.size)
+    (asked,) = target.conditions(images, "animated")
+    forged = target.forge(images, asked)
+    assert target._network.align_corners
+    assert torch.equal(forged, target.forge(images, asked))
+    assert not torch.allclose(forged, fomm.load(card).forge(images, asked), atol=1e-3)
