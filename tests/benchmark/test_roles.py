@@ -60,3 +60,10 @@ def test_roles_of_one_target_stay_apart_and_photos_with_other_partners_count_tog
 def test_missing_portraits_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There are no portraits"):
         roles.run(roles.Run(tmp_path, tmp_path / "out"), lambda _line: None)
+
+
+def test_a_portrait_is_not_its_own_partner(tmp_path: Path) -> None:
+    (tmp_path / "portraits").mkdir()
+    (tmp_path / "portraits" / "ada.jpg").write_bytes(b"never read")
+    with pytest.raises(UsageError, match="two portraits at least"):
+        roles.run(roles.Run(tmp_path, tmp_path / "out"), lambda _line: None)

@@ -20,6 +20,7 @@ from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, digest, portraits
 from antiforgery.benchmark.quick import code_digest, summarise_target
 from antiforgery.benchmark.statistics import estimate
+from antiforgery.errors import UsageError
 from antiforgery.judge import Verdict, judge, versions
 from antiforgery.metrics import DISRUPTED
 from antiforgery.photo.decode import read_photo
@@ -54,12 +55,16 @@ class Measured:
 def run(plan: Run, say: Callable[[str], None]) -> Path:
     """Measure every portrait and write ``roles.json``; returns its path.
 
-    Raises ``UsageError`` where portraits are missing or show no face, ``WeightsError`` where
-    weights are.
+    Raises ``UsageError`` where portraits are missing, are one only, or show no face,
+    ``WeightsError`` where weights are missing.
     """
     plan.out.mkdir(parents=True, exist_ok=True)
     settings = presets.resolve(seed=SEED)
     samples = portraits(plan.data, plan.photos)
+    if len(samples) < 2:
+        raise UsageError(
+            "The protocol roles needs two portraits at least: one is the other's partner."
+        )
     measured = []
     for place, sample in enumerate(samples):
         say(f"{NAME}: {place + 1} of {len(samples)} ({sample.name})")
