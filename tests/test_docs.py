@@ -148,6 +148,8 @@ def test_the_index_says_of_which_systems_an_instance_comes_along() -> None:
     trained = {f"`{system_of(card)}`" for card in CARDS.values()}
     for row in ROWS:
         comes = not trained.isdisjoint(row[NAMES].split(", "))
+        offered = {f"`{name}`" for name in CARDS} & set(row[NAMES].split(", "))
+        assert bool(offered) == comes, f"nothing in {row[NAMES]} is what comes along"
         assert row[EMBEDDED] == ("yes" if comes else "no"), row[NAMES]
         assert comes or not row[SHEET], f"a sheet of {row[NAMES]} without a card"
         page = FOLDER / LINK.findall(row[PAGE])[0]
@@ -183,6 +185,13 @@ def test_tests_that_pages_name_exist() -> None:
         path = ROOT / file
         assert path.is_file(), file
         assert f"def {function}(" in path.read_text("utf-8"), f"{file}::{function}"
+
+
+def test_results_that_pages_and_cards_name_exist() -> None:
+    told = [page.read_text("utf-8") for page in PAGES] + [card.notes for card in CARDS.values()]
+    named = set(re.findall(r"benchmarks/results/([\w.-]+\.json)", "\n".join(told)))
+    assert named
+    assert named - {path.name for path in (ROOT / "benchmarks" / "results").iterdir()} == set()
 
 
 @pytest.mark.parametrize("name", sorted(set(KNOWN) - {"swapper"}))
