@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from antiforgery.errors import CancelledError, UsageError
-from antiforgery.face_model import FaceModel, Parameters, bundled, rotation_matrix
+from antiforgery.face_model import FaceModel, FaceReader, Parameters, bundled, rotation_matrix
 from antiforgery.face_model.points import COUNT, LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 from antiforgery.face_model.regressor import build
 from antiforgery.training import face_model
@@ -34,6 +36,8 @@ STILL = replace(RECIPE, turn=0.0, zoom=0.0, shift=0.0, blurred=0.0)
 @pytest.fixture
 def tiny(faces: Path, monkeypatch: pytest.MonkeyPatch) -> FaceModelRecipe:
     """Of a teacher that lies beside the faces and sees other faces in them than there are."""
+    for split in ("train", "dev"):
+        _label(faces / f"{split}.csv")
     state = Tddfa(2).state_dict()
     known = {name: value for name, value in state.items() if "num_batches" not in name}
     save_file(known, faces / "teacher.safetensors")
@@ -50,6 +54,17 @@ def tiny(faces: Path, monkeypatch: pytest.MonkeyPatch) -> FaceModelRecipe:
         log_every=1,
         stages=(Stage(size=96, batch=4, steps=4, decay=2),),
     )
+
+
+def _label(table: Path) -> None:
+    """Say of faces in turn that they rest, smile, and open their mouths."""
+    rows = list(csv.DictReader(table.read_text("utf-8").splitlines()))
+    with table.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, [*rows[0], "Smiling", "Mouth_Slightly_Open"])
+        writer.writeheader()
+        for index, row in enumerate(rows):
+            labels = {"Smiling": index % 2, "Mouth_Slightly_Open": index // 4 % 2}
+            writer.writerow(row | labels)
 
 
 def _taught(_teacher: Teacher, pictures: torch.Tensor) -> Taught:
@@ -164,9 +179,19 @@ def test_it_trains_and_leaves_a_reader(tiny: FaceModelRecipe, faces: Path, tmp_p
 
     reader = filled("a reader", build, {k: v.float() for k, v in load_file(weights).items()})
 
+    assert isinstance(reader, FaceReader)
     fit = reader(torch.rand(1, 3, 72, 72))
     assert fit.parameters.identity.shape == (1, 1)
-    assert (tmp_path / "out" / "measured.json").is_file()
+    measured = json.loads((tmp_path / "out" / "measured.json").read_text("utf-8"))
+    assert measured.keys() == {"landmarks", "mouth_opening_correlation", "expressions"}
+    # Groups 1 and 2 are learnt from: faces 1, 2, 5, 6, 9 and 10.
+    taught = _taught(Teacher(Tddfa(2)), torch.empty(6, 3, 8, 8))
+    codes = reader.model.fitted(taught.points).expression[:, 0]
+    wanted = {"neutral": codes[[1, 5]].mean(), "laugh": codes[2], "mouth open": codes[3]}
+    for name, code in wanted.items():
+        assert measured["expressions"][name] == pytest.approx([float(code)], abs=0.02)
+    (smile,) = measured["expressions"]["smile"]
+    assert (codes[[0, 4]] - smile).abs().min() < 0.02
 
 
 def test_after_a_stop_it_goes_on_as_if_there_had_been_none(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from antiforgery.face_model import FaceModel, Parameters, eye_distance
 from antiforgery.face_model.points import COUNT, LEFT_EYE, MIRRORED, RIGHT_EYE
-from antiforgery.training.face_shapes import Sightings, learn, named_expressions
+from antiforgery.training.face_shapes import Sightings, labelled_expressions, learn
 
 GROUPS = 40
 EACH = 5
@@ -129,16 +129,23 @@ def test_a_mirrored_head_is_turned_the_other_way() -> None:
     assert mirrored.groups.tolist() == [1]
 
 
-def test_named_expressions_are_those_of_the_faces_that_show_them_most() -> None:
+def test_labelled_expressions_are_those_of_the_faces_that_show_them_most() -> None:
     expression = torch.zeros(40, 2)
     smiling = torch.arange(40) % 4 >= 2
     open_mouth = torch.arange(40) % 2 == 1
     expression[:, 0] = 3.0 * smiling
     expression[:, 1] = open_mouth * torch.arange(40) / 10
 
-    named = named_expressions(expression, smiling, open_mouth)
+    named = labelled_expressions(expression, smiling, open_mouth)
 
     assert named["neutral"] == [0, 0]
     assert named["smile"] == [3, 0]
     assert named["laugh"] == pytest.approx([3, 3.9])
     assert named["mouth open"] == pytest.approx([0, 3.7])
+
+
+def test_what_no_face_is_labelled_with_has_no_code() -> None:
+    still, smiling = torch.zeros(4, dtype=torch.bool), torch.tensor([True, False, False, False])
+
+    assert labelled_expressions(torch.ones(4, 2), smiling, still).keys() == {"neutral", "smile"}
+    assert labelled_expressions(torch.ones(4, 2), ~still, still) == {}

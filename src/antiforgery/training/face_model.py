@@ -37,7 +37,7 @@ from antiforgery.photo.canvas import similarity, warp
 from antiforgery.targets import templates
 from antiforgery.training.data import LabelledFaces, load_faces
 from antiforgery.training.encoder import jittered
-from antiforgery.training.face_shapes import Sightings, learn
+from antiforgery.training.face_shapes import Sightings, labelled_expressions, learn
 from antiforgery.training.landmark_teacher import Taught, labels, load_teacher, remembered
 from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
 from antiforgery.training.recipe import Positive, Recipe, Share, Stage
@@ -66,6 +66,8 @@ LIPS = 2.0
 _LABELLED = 160
 _STORED = 128
 _DEV = 100
+_CHUNK = 1024
+_ATTRIBUTES = ("Smiling", "Mouth_Slightly_Open")
 _SHOWN = (3, 6)
 _OUTSIDE = ("zeros", "border", "reflection")
 
@@ -195,15 +197,26 @@ class FaceModelTrainee(Trainee):
         """The model's and the network's."""
         return self._reader.state_dict()
 
-    def measure(self) -> dict[str, float]:
-        """How far dev faces' landmarks are from the teacher's, in eye distances."""
-        landmarks, points = self._read(self._dev.images).landmarks, self._dev.points
+    def measure(self) -> dict[str, Any]:
+        """How far dev faces' landmarks are from the teacher's, in eye distances.
+
+        And the codes of expressions by name, for the card.
+        """
+        landmarks, points = self._read(self._dev.images).landmarks.cpu(), self._dev.points
         both = torch.stack([mouth_opening(landmarks), mouth_opening(points)])
         found = {
             "landmarks": float(apart(landmarks, points).mean()),
             "mouth_opening_correlation": float(torch.corrcoef(both)[0, 1]),
         }
-        return {name: round(value, 4) for name, value in found.items()}
+        measured = {name: round(value, 4) for name, value in found.items()}
+        return {**measured, "expressions": self._expressions()}
+
+    def _expressions(self) -> dict[str, list[float]]:
+        """By the labels of the faces that are learnt from."""
+        parts = self._labels.points.to(self._device).split(_CHUNK)
+        codes = torch.cat([self.model.fitted(part).expression.cpu() for part in parts])
+        smiling, open_mouth = self._faces.labels.bool().unbind(dim=1)
+        return labelled_expressions(codes, smiling, open_mouth)
 
     @torch.no_grad()
     def _read(self, images: Tensor) -> Fit:
@@ -230,7 +243,7 @@ def labelled(
         return load_faces(
             data,
             split,
-            attributes=(),
+            attributes=_ATTRIBUTES,
             size=size,
             keep=lambda group: not every or group % every != 0,
             limit=limit,

@@ -195,14 +195,18 @@ def _principal(basis: Tensor, spread: Tensor, overall: Tensor, count: int) -> Te
     return modes.view(count, COUNT, 3)
 
 
-def named_expressions(
+def labelled_expressions(
     expression: Tensor, smiling: Tensor, open_mouth: Tensor
 ) -> dict[str, list[float]]:
     """What faces with those labels have in common, in the tenth of them that shows it most.
 
+    What no face is labelled with is left out, and all where none is neutral.
     Shape: ``(N, E)``, ``(N,)`` and ``(N,)`` of booleans.
     """
-    neutral = expression[~smiling & ~open_mouth].mean(dim=0)
+    resting = ~smiling & ~open_mouth
+    if not resting.any():
+        return {}
+    neutral = expression[resting].mean(dim=0)
     kinds = {
         "smile": smiling & ~open_mouth,
         "laugh": smiling & open_mouth,
@@ -211,6 +215,8 @@ def named_expressions(
     named = {"neutral": neutral}
     for name, chosen in kinds.items():
         shown = expression[chosen]
+        if not len(shown):
+            continue
         along = (shown - neutral) @ (shown.mean(dim=0) - neutral)
         named[name] = shown[along.topk(max(1, len(shown) // 10)).indices].mean(dim=0)
     return {name: [round(float(value), 3) for value in code] for name, code in named.items()}

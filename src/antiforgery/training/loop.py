@@ -78,7 +78,7 @@ class Trainee(Protocol):
         """What is exported: the live tensors, as ``state_dict`` gives them."""
         ...
 
-    def measure(self) -> dict[str, float]:
+    def measure(self) -> Mapping[str, Any]:
         """What is measured on dev faces when the training is over, for ``measured.json``."""
         ...
 
