@@ -17,11 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from antiforgery.targets.face2face import Mouths, framed, opening_of
-from antiforgery.training import face2face
+from antiforgery.training import face2face, landmark_teacher
 from antiforgery.training.data import load_faces
 from antiforgery.training.face2face import TRAINING, Face2FaceRecipe, Face2FaceTraining
 from antiforgery.training.landmark_teacher import Taught, Tddfa
 from antiforgery.training.loop import Job, run
+from antiforgery.weights.reference import sha256_of
 
 RECIPE = Face2FaceRecipe.read(TRAINING.usual_recipe)
 TINY = replace(
@@ -35,7 +36,7 @@ TINY = replace(
 
 
 @pytest.fixture
-def talking(faces: Path) -> Path:
+def talking(faces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The faces, every other one with an open mouth; noise, and a teacher that knows nothing."""
     generator = np.random.default_rng(0)
     for split in ("train", "dev"):
@@ -55,6 +56,8 @@ def talking(faces: Path) -> Path:
                 archive.writestr(row["file"], file.getvalue())
     torch.manual_seed(0)
     save_file(Tddfa(2).state_dict(), faces / "teacher.safetensors")
+    sha256 = sha256_of(faces / "teacher.safetensors")
+    monkeypatch.setattr(landmark_teacher, "SHA256", sha256)
     return faces
 
 

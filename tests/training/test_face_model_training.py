@@ -15,7 +15,7 @@ from antiforgery.errors import CancelledError, UsageError
 from antiforgery.face_model import FaceModel, FaceReader, Parameters, bundled, rotation_matrix
 from antiforgery.face_model.points import COUNT, LEFT_EYE, LOWER_LIP, RIGHT_EYE, UPPER_LIP
 from antiforgery.face_model.regressor import build
-from antiforgery.training import face_model
+from antiforgery.training import face_model, landmark_teacher
 from antiforgery.training.face_model import (
     ALIGNED,
     CROP,
@@ -28,6 +28,7 @@ from antiforgery.training.landmark_teacher import Taught, Tddfa, Teacher
 from antiforgery.training.loop import Job, run
 from antiforgery.training.recipe import Stage
 from antiforgery.weights.network import filled
+from antiforgery.weights.reference import sha256_of
 
 RECIPE = TRAINING.recipe.read(TRAINING.usual_recipe)
 STILL = replace(RECIPE, turn=0.0, zoom=0.0, shift=0.0, blurred=0.0)
@@ -41,6 +42,8 @@ def tiny(faces: Path, monkeypatch: pytest.MonkeyPatch) -> FaceModelRecipe:
     state = Tddfa(2).state_dict()
     known = {name: value for name, value in state.items() if "num_batches" not in name}
     save_file(known, faces / "teacher.safetensors")
+    sha256 = sha256_of(faces / "teacher.safetensors")
+    monkeypatch.setattr(landmark_teacher, "SHA256", sha256)
     monkeypatch.setattr(face_model, "labels", _taught)
     return replace(
         RECIPE,

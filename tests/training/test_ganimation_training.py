@@ -31,6 +31,7 @@ from antiforgery.face_model.points import (
 from antiforgery.targets.architecture import network_of
 from antiforgery.targets.expressions import EXPRESSION
 from antiforgery.targets.ganimation import ARCHITECTURE, GANimationNetwork
+from antiforgery.training import landmark_teacher
 from antiforgery.training.expression_labels import ATTRIBUTES, SHARE, Scale, measured
 from antiforgery.training.ganimation import (
     TRAINING,
@@ -40,6 +41,7 @@ from antiforgery.training.ganimation import (
 )
 from antiforgery.training.landmark_teacher import Tddfa
 from antiforgery.training.loop import Job, run
+from antiforgery.weights.reference import sha256_of
 
 RECIPE: GANimationRecipe = TRAINING.recipe.read(TRAINING.usual_recipe)
 TINY = replace(
@@ -142,7 +144,7 @@ def test_codes_tell_expressions_from_turned_heads() -> None:
 
 
 @pytest.fixture
-def people(faces: Path) -> Path:
+def people(faces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The faces with the attributes that say expressions, and a teacher that knows nothing."""
     for split in ("train", "dev"):
         table = faces / f"{split}.csv"
@@ -164,6 +166,8 @@ def people(faces: Path) -> Path:
                 archive.writestr(row["file"], file.getvalue())
     torch.manual_seed(0)
     save_file(Tddfa(2).state_dict(), faces / "teacher.safetensors")
+    sha256 = sha256_of(faces / "teacher.safetensors")
+    monkeypatch.setattr(landmark_teacher, "SHA256", sha256)
     return faces
 
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from antiforgery.errors import UsageError
 from antiforgery.face_model.points import COUNT, MIRRORED
+from antiforgery.training import landmark_teacher
 from antiforgery.training.landmark_teacher import Taught, Tddfa, labels, load_teacher, remembered
+from antiforgery.weights.reference import sha256_of
 
 
 def _golden(shared: Path) -> dict[str, Tensor]:
@@ -60,8 +62,16 @@ def _teacher_file(folder: Path) -> Path:
     return path
 
 
-def test_a_mirror_image_gets_the_mirrored_answer(tmp_path: Path) -> None:
-    teacher = load_teacher(_teacher_file(tmp_path))
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of a small teacher that is taken for the published one."""
+    path = _teacher_file(tmp_path)
+    monkeypatch.setattr(landmark_teacher, "SHA256", sha256_of(path))
+    return path
+
+
+def test_a_mirror_image_gets_the_mirrored_answer(tiny: Path) -> None:
+    teacher = load_teacher(tiny)
     crops = torch.rand(2, 3, 120, 120, generator=torch.Generator().manual_seed(0))
 
     straight, mirrored = teacher(crops), teacher(crops.flip(3))
@@ -76,8 +86,8 @@ def test_a_mirror_image_gets_the_mirrored_answer(tmp_path: Path) -> None:
     assert torch.allclose(straight.rotation @ straight.rotation.mT, eye, atol=1e-5)
 
 
-def test_labels_are_fractions_of_the_picture_whatever_its_size(tmp_path: Path) -> None:
-    teacher = load_teacher(_teacher_file(tmp_path))
+def test_labels_are_fractions_of_the_picture_whatever_its_size(tiny: Path) -> None:
+    teacher = load_teacher(tiny)
     large = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)
     large = large.repeat_interleave(20, dim=2).repeat_interleave(20, dim=3)
     small = large[..., ::2, ::2].contiguous()
@@ -104,11 +114,19 @@ def test_labels_are_made_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no weights", None])
-def test_what_is_no_teacher_is_refused(tmp_path: Path, content: bytes | None) -> None:
+def test_what_is_no_teacher_is_refused(
+    tmp_path: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "teacher.safetensors"
     if content is None:
         save_file({"conv1.weight": torch.zeros(2, 3, 3, 3)}, path)
     else:
         path.write_bytes(content)
+    monkeypatch.setattr(landmark_teacher, "SHA256", sha256_of(path))
     with pytest.raises(UsageError, match="landmark teacher"):
         load_teacher(path)
+
+
+def test_a_teacher_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"landmark teacher.*sha256 {landmark_teacher.SHA256}"):
+        load_teacher(_teacher_file(tmp_path))

@@ -1,7 +1,8 @@
 """A published network that says where 68 landmarks lie, by which our own learns (3DDFA v2).
 
 Guo et al., ECCV 2020, arXiv 2009.09960: a MobileNet that regresses a pose and a face shape. Its
-weights, under the MIT licence, teach and are no part of this project: who trains names the file.
+weights, under the MIT licence, teach and are no part of this project: who trains names the file,
+which docs/targets/face_model.md says how to make.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,8 +22,11 @@ from antiforgery.face_model.points import COUNT, MIRRORED
 from antiforgery.photo.canvas import warp
 from antiforgery.training.files import replacing
 from antiforgery.weights.network import State, filled
+from antiforgery.weights.store import load_state_dict
 
 SIZE = 120
+SHA256 = "0a419f778ca0e6b9850e1e42428c973c5d047dad17a2baa6b5307d4ed6051063"
+"""Of the file by which the bundled weights were trained."""
 _CROPS = ((0.6, 0.55), (0.7, 0.5625))
 """Sides of the crops, and how low their centres lie, in sides of an aligned picture: those at which
 the teacher agrees best with itself and with labelled landmarks."""
@@ -182,14 +185,14 @@ def load_teacher(path: Path) -> Teacher:
     """The teacher whose published weights a file holds.
 
     Raises:
-        UsageError: The file is missing or of something else.
+        UsageError: The file is missing or another one.
     """
     try:
-        state = {name: tensor.float() for name, tensor in load_file(path).items()}
-        network = filled("3DDFA v2's MobileNet", _build, state)
-    except (OSError, SafetensorError, WeightsError) as error:
+        network = filled("3DDFA v2's MobileNet", _build, load_state_dict(path, SHA256))
+    except WeightsError as error:
         raise UsageError(
-            f"{path} does not hold the landmark teacher: name 3DDFA v2's weights as safetensors."
+            f"{path} is not the landmark teacher: make it of 3DDFA v2's weights as "
+            f"docs/targets/face_model.md says (sha256 {SHA256})."
         ) from error
     assert isinstance(network, Tddfa)  # noqa: S101
     return Teacher(network)
