@@ -11,10 +11,13 @@ from urllib.parse import unquote
 import pytest
 
 from antiforgery import encoders, targets
+from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
+from antiforgery.benchmark.landmarks import PFLD, PFLD_SHA256
 from antiforgery.photo.templates import Template
 from antiforgery.targets import templates
 from antiforgery.targets.architecture import Architecture, architectures
 from antiforgery.targets.card import TargetCard
+from antiforgery.training import landmark_teacher
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "targets"
@@ -203,3 +206,10 @@ def test_the_crop_that_attgan_files_of_celeba_hq_need_is_that_crop() -> None:
     (toml,) = re.findall(r"```toml\n(.*?)```", (FOLDER / "attgan.md").read_text(), flags=re.DOTALL)
     told = tuple(map(tuple, tomllib.loads(toml)["template"]))
     assert told == templates.CELEBA_HQ
+
+
+def test_files_of_others_are_told_with_the_hashes_that_are_checked() -> None:
+    judges, teacher = (read(FOLDER / name) for name in ("index.md", "face_model.md"))
+    assert all(f"`{each}`" in judges for each in (*PFLD_SHA256, EMBEDDER_SHA256))
+    assert all(f"`{path.as_posix()}`" in judges for path in (PFLD, EMBEDDER))
+    assert f"`{landmark_teacher.SHA256}`" in teacher

@@ -14,6 +14,7 @@ from antiforgery.benchmark import landmarks
 from antiforgery.benchmark.landmarks import Landmarks
 from antiforgery.errors import WeightsError
 from antiforgery.photo.model import Face
+from antiforgery.weights.reference import sha256_of
 
 EYES = {36: (40.0, 60.0), 39: (60.0, 60.0), 42: (80.0, 60.0), 45: (100.0, 60.0)}
 """Corners; all other landmarks of an eye lie between them, so centres are 40 apart."""
@@ -81,6 +82,15 @@ def test_the_published_network_sees_what_it_saw_elsewhere(shared: Path) -> None:
 
     wanted = 112 * golden["output"].view(68, 2)
     torch.testing.assert_close(torch.from_numpy(found).float(), wanted, atol=1e-3, rtol=0)
+
+
+def test_either_form_of_the_published_file_is_the_judge(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = sha256_of(shared / "data" / landmarks.PFLD)
+    for known in ((file, "0" * 64), ("0" * 64, file)):
+        monkeypatch.setattr(landmarks, "PFLD_SHA256", known)
+        assert callable(landmarks.load_landmarker(shared / "data"))
 
 
 def test_another_file_is_no_judge(tmp_path: Path) -> None:

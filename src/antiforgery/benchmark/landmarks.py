@@ -21,7 +21,12 @@ Landmarks = NDArray[np.float64]
 Landmarker = Callable[[Pixels, Face], Landmarks]
 
 PFLD = Path("models") / "landmarks" / "pfld_68.onnx"
-PFLD_SHA256 = "52ee68a2506232e43d8d3bee6861aad49598ce16230acc818e97ca85e47f5da1"
+PFLD_SHA256 = (
+    "52ee68a2506232e43d8d3bee6861aad49598ce16230acc818e97ca85e47f5da1",
+    "7d7bbd5c6a1d9272e58d9773898284a1905d872eba9a662df9b5f20f1ba6f83e",
+)
+"""Of the published file with weights in half precision, by which the results here were judged, and
+of the published file itself: on three faces landmarks differed by at most 0.035 of 112 pixels."""
 _SIDE = 112
 _MARGIN = 1.1
 """The crop's side, as a multiple of the longer side of the detector's box."""
@@ -68,9 +73,10 @@ def load_landmarker(data: Path) -> Landmarker:
         found = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"cannot read weights from {path}: {error.strerror}") from error
-    if found != PFLD_SHA256:
+    if found not in PFLD_SHA256:
         raise WeightsError(
-            f"{path} is not the file that is wanted: its sha256 is {found} instead of {PFLD_SHA256}"
+            f"{path} is not the file that is wanted: its sha256 is {found} instead of "
+            f"{' or '.join(PFLD_SHA256)}; docs/targets/index.md says where it is."
         )
     graph = load(path)
     (entrance,), (leaving,) = graph.inputs, graph.outputs

@@ -36,6 +36,7 @@ from antiforgery.report import sheet
 from antiforgery.targets.base import Target
 from antiforgery.targets.card import Role
 from antiforgery.targets.partner import Partner
+from antiforgery.weights.reference import sha256_of
 
 NAME = "reenactment"
 VERSION = 1
@@ -133,7 +134,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "faces": len(samples),
         "faces_found": len(seen),
         "targets": found,
-        "landmarks_sha256": landmarks.PFLD_SHA256,
+        "landmarks_sha256": sha256_of(plan.data / landmarks.PFLD),
         "embedder_sha256": EMBEDDER_SHA256,
         "weights_sha256": {name: targets.weights_sha256(name) for name in plan.names},
         "seconds": round(time.perf_counter() - began, 1),
