@@ -44,6 +44,7 @@ class Block(nn.Module):
             )
 
     def forward(self, features: Tensor) -> Tensor:
+        """Map ``(N, narrow, H, W)`` to ``(N, wide, h, w)``, smaller where it widens."""
         hidden = self.act1(self.norm1(self.conv1(features)))
         activated: Tensor = self.act2(self.norm2(self.conv2(hidden)) + self.shortcut(features))
         return activated
