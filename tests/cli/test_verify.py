@@ -162,7 +162,7 @@ def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path
     run(original.with_name("good.png"), "--original", original, "--report", page)
     text = page.read_text(encoding="utf-8")
     assert text.count("<img") == 5
-    assert "stargan: Blond_Hair, forged from the protected photo" in text
+    assert "stargan (edited): Blond_Hair, forged from the protected photo" in text
 
 
 @pytest.mark.parametrize("protected", ["me.png", "gone.png", "text.png", "large.png"])

@@ -36,7 +36,7 @@ def photo_section(original: Pixels, protected: Pixels) -> Section:
 def forgery_sections(target: str, forgeries: Iterable[Forgery]) -> Iterator[Section]:
     """What ``target`` makes of the largest face, one section per condition."""
     for forgery in forgeries:
-        title = f"{target}: {forgery.condition}"
+        title = f"{target} ({forgery.role}): {forgery.condition}"
         yield Section(
             title,
             (
