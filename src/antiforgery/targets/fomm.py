@@ -12,6 +12,7 @@ lie where its own head is: they are brought to where those of the photo are, see
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -164,10 +165,12 @@ class Reduction(nn.Module):
         super().__init__()
         self.factor = factor
         side = self.side_of(factor)
-        steps = torch.arange(side, dtype=torch.float32) - side // 2
-        bell = torch.exp(-0.5 * (steps / ((factor - 1) / 2)).square())
-        bell = bell / bell.sum()
-        self.register_buffer("weight", (bell[:, None] * bell).expand(3, 1, side, side).clone())
+        # As plain numbers: arithmetic on the device "meta", where weights are loaded, starts slow.
+        deviation = (factor - 1) / 2
+        bell = [math.exp(-0.5 * ((step - side // 2) / deviation) ** 2) for step in range(side)]
+        whole = sum(bell) ** 2
+        filters = torch.tensor([[one * other / whole for other in bell] for one in bell])
+        self.register_buffer("weight", filters.expand(3, 1, side, side).clone())
 
     @staticmethod
     def side_of(factor: int) -> int:
