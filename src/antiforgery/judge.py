@@ -36,7 +36,7 @@ from antiforgery.targets.card import Role
 from antiforgery.targets.partner import Partner
 
 PROTOCOL = 1
-WHO_IS_SEEN: tuple[Role, ...] = ("source", "swapped")
+_WHO_IS_SEEN: tuple[Role, ...] = ("source", "swapped")
 """Roles whose forgeries are about an identity."""
 EVASIONS = ("jpeg:75:420", "resize:0.5", "blur:1.5")
 """What is tried by default beside the photo as it is."""
@@ -246,7 +246,7 @@ def judge(
     )
     verdicts = []
     for target, role in _in_each_role(resolved):
-        alike = bundled_identity(target.card.template, place) if role in WHO_IS_SEEN else None
+        alike = bundled_identity(target.card.template, place) if role in _WHO_IS_SEEN else None
         found = []
         for region in regions:
             crop = region.crop(region.original, target)

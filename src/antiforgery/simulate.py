@@ -24,6 +24,7 @@ from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Metadata, Photo, Pixels
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Point, Role
+from antiforgery.targets.driving import is_driven
 from antiforgery.targets.partner import Partner, partner_of
 
 _FADE = 0.1
@@ -35,7 +36,6 @@ _PICTURE = 4
 """Axes of a condition's value that is a picture; a code or landmarks have fewer."""
 _PAPER = (24, 24, 24)
 _INK = (255, 224, 96)
-_DRIVER = "driver "
 _MOST_GIGABYTES = 2.0
 """Of drivers' pixels that are kept at once."""
 
@@ -214,7 +214,7 @@ def drivers_in(
 
 def _require_driven(asked: Sequence[Condition], name: str) -> None:
     """See that each condition comes from a driver. Raises ``UsageError``."""
-    if not all(each.name.startswith(_DRIVER) for each in asked):
+    if not all(is_driven(each) for each in asked):
         raise UsageError(
             f"{name} shows what it was trained to show, whoever drives: leave out --driver."
         )

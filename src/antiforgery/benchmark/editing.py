@@ -7,7 +7,6 @@ by a published face embedder that no target was trained with. Both are for measu
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,11 +19,10 @@ from PIL import Image
 from torch import Tensor
 
 from antiforgery import encoders, targets
+from antiforgery.benchmark import result
 from antiforgery.benchmark.entrants import bundled_with, judges_with
-from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest
 from antiforgery.benchmark.statistics import estimate
-from antiforgery.judge import versions
 from antiforgery.metrics.attributes import (
     HAIR_COLOURS,
     SWITCHES,
@@ -72,27 +70,26 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
     classifier = _classifier()
-    embed = encoders.load(plan.data / EMBEDDER, EMBEDDER_SHA256).embed
+    embed = load_embedder(plan.data)
     found = {}
     for name in plan.names:
         say(f"{name}: {len(samples)} faces")
         found[name] = _measure(targets.load(name), samples, classifier, embed)
-    result = {
-        "protocol": NAME,
-        "protocol_version": VERSION,
+    facts = {
         "faces": len(samples),
         "targets": found,
         "classifier": store.bundled_card(CLASSIFIER),
         "embedder_sha256": EMBEDDER_SHA256,
         "weights_sha256": {name: targets.weights_sha256(name) for name in plan.names},
         "seconds": round(time.perf_counter() - began, 1),
-        "machine": machine(),
         "data_sha256": digest(samples),
-        "versions": versions(),
     }
-    path = plan.out / f"{NAME}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    return result.write(plan.out, NAME, VERSION, facts)
+
+
+def load_embedder(data: Path) -> Callable[[Tensor], Tensor]:
+    """The published embedder that no target was trained with. Raises ``WeightsError``."""
+    return encoders.load(data / EMBEDDER, EMBEDDER_SHA256).embed
 
 
 @torch.no_grad()

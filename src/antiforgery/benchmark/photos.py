@@ -34,6 +34,13 @@ class Sample:
             return None
         return {name: torch.tensor([float(value)]) for name, value in self.attributes.items()}
 
+    def written_into(self, folder: Path) -> Path:
+        """The photo as a file of its name, in a folder that is made where there is none."""
+        folder.mkdir(exist_ok=True)
+        path = folder / self.name
+        path.write_bytes(self.data)
+        return path
+
 
 def dev_faces(folder: Path, limit: int) -> list[Sample]:
     """The first ``limit`` rows of CelebA dev. Raises ``UsageError`` where the files are missing."""

@@ -21,6 +21,8 @@ import torch
 
 import antiforgery
 from antiforgery import presets, targets
+from antiforgery.benchmark import result
+from antiforgery.benchmark.entrants import judges_with
 from antiforgery.benchmark.footprint import measure_commands
 from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest, portraits
@@ -85,9 +87,7 @@ def rows() -> tuple[Row, ...]:
 
 def judged() -> tuple[str, ...]:
     """The target that is optimised against, then those that are there for judging only."""
-    own = (name for name in targets.names() if name not in targets.plug_ins())
-    unseen = (name for name in own if targets.card(name).judge_only)
-    return (OPTIMISED, *unseen)
+    return (OPTIMISED, *judges_with(targets.card(OPTIMISED).roles))
 
 
 def run(plan: Run, say: Say) -> Path:
@@ -120,9 +120,7 @@ def run(plan: Run, say: Say) -> Path:
     ]
     pairs = items.once(("pairs",), bench.pairs, samples["dev"][: TIMED_PAIRS + 1])
     say("commands: time and memory")
-    result = {
-        "protocol": NAME,
-        "protocol_version": VERSION,
+    facts = {
         "measured_by": f"protocol page {PROTOCOL}",
         "threshold": DISRUPTED,
         "evasions": list(EVASIONS),
@@ -136,11 +134,8 @@ def run(plan: Run, say: Say) -> Path:
         "weights_sha256": {name: targets.weights_sha256(name) for name in names},
         "code_sha256": code_digest(),
         "machine": started,
-        "versions": versions(),
     }
-    path = plan.out / f"{NAME}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    return result.write(plan.out, NAME, VERSION, facts)
 
 
 def context(samples: Mapping[str, list[Sample]]) -> str:
@@ -219,7 +214,7 @@ class Bench:
 
     def measure(self, row: Row, sample: Sample) -> dict[str, Any]:
         """Protect one photo as ``row`` says, save it, read it back, judge it."""
-        source = _written(self.plan, sample)
+        source = sample.written_into(self.plan.out / "photos")
         output = self._place(row.name, sample, row.suffix)
         seconds = self._protect(row.settings, source, output, sample)
         verdict = judge(read_photo(source), read_photo(output), self.judged, labels=sample.labels)
@@ -227,7 +222,7 @@ class Bench:
 
     def control(self, sample: Sample) -> dict[str, Any]:
         """Noise that moves the canvas as far as the balanced row did, through the same encoder."""
-        original = read_photo(_written(self.plan, sample))
+        original = read_photo(sample.written_into(self.plan.out / "photos"))
         balanced = read_photo(self._place("balanced", sample, ".jpg"))
         wanted = self._psnr(original, balanced)
         output = self._place("control", sample, ".jpg")
@@ -249,7 +244,7 @@ class Bench:
         """
         found: dict[str, list[dict[str, Any]]] = {"balanced": [], "paper": []}
         for sample in self.told(samples, "against the paper preset"):
-            source = _written(self.plan, sample)
+            source = sample.written_into(self.plan.out / "photos")
             for preset, results in found.items():
                 settings = presets.resolve(preset=preset, seed=SEED)
                 output = self._place(f"pair-{preset}", sample, ".png")
@@ -299,13 +294,6 @@ class Bench:
         path = self.plan.out / folder / f"{Path(sample.name).stem}{suffix}"
         path.parent.mkdir(exist_ok=True)
         return path
-
-
-def _written(plan: Run, sample: Sample) -> Path:
-    path = plan.out / "photos" / sample.name
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(sample.data)
-    return path
 
 
 def _growth(source: Path, output: Path) -> float:

@@ -8,7 +8,6 @@ the driver's stand those of the forgery and, for comparison, those of the photo 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,17 +20,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery import encoders, targets
-from antiforgery.benchmark import landmarks, swapping
-from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
+from antiforgery import targets
+from antiforgery.benchmark import landmarks, result, swapping
+from antiforgery.benchmark.editing import EMBEDDER_SHA256, load_embedder
 from antiforgery.benchmark.entrants import bundled_with
 from antiforgery.benchmark.landmarks import Landmarker, Landmarks
-from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import dev_faces, digest
 from antiforgery.benchmark.statistics import summary
 from antiforgery.benchmark.swapping import Person, composite, embedding_of, replaced
 from antiforgery.errors import UsageError
-from antiforgery.judge import versions
 from antiforgery.report import sheet
 from antiforgery.targets.base import Target
 from antiforgery.targets.card import Role
@@ -128,9 +125,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         say(", ".join([name, *(f"{len(each)} pairs of {kind}" for kind, each in chosen.items())]))
         target = targets.load(name)
         found[name] = {kind: measure(target, each, judge) for kind, each in chosen.items()}
-    result = {
-        "protocol": NAME,
-        "protocol_version": VERSION,
+    facts = {
         "faces": len(samples),
         "faces_found": len(seen),
         "targets": found,
@@ -138,19 +133,14 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "embedder_sha256": EMBEDDER_SHA256,
         "weights_sha256": {name: targets.weights_sha256(name) for name in plan.names},
         "seconds": round(time.perf_counter() - began, 1),
-        "machine": machine(),
         "data_sha256": digest(samples),
-        "versions": versions(),
     }
-    path = plan.out / f"{NAME}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    return result.write(plan.out, NAME, VERSION, facts)
 
 
 def load_judge(data: Path) -> Judge:
     """The published networks that judge here. Raises ``WeightsError``."""
-    embed = encoders.load(data / EMBEDDER, EMBEDDER_SHA256).embed
-    return Judge(embed, landmarks=landmarks.load_landmarker(data))
+    return Judge(load_embedder(data), landmarks=landmarks.load_landmarker(data))
 
 
 def pairs(seen: Sequence[Expression], kind: Kind) -> list[Pair]:

@@ -7,7 +7,6 @@ which the optimisation never met.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from antiforgery import presets, targets
-from antiforgery.benchmark.machine import machine
+from antiforgery.benchmark import result
 from antiforgery.benchmark.photos import Sample, digest, portraits
 from antiforgery.benchmark.quick import code_digest, summarise_target
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.errors import UsageError
-from antiforgery.judge import Verdict, judge, versions
+from antiforgery.judge import Verdict, judge
 from antiforgery.metrics import DISRUPTED
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.encode import write_photo
@@ -70,9 +69,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         say(f"{NAME}: {place + 1} of {len(samples)} ({sample.name})")
         other = samples[(place + 1) % len(samples)]
         measured.append(measure(sample, other, settings, plan.out))
-    result = {
-        "protocol": NAME,
-        "protocol_version": VERSION,
+    facts = {
         "threshold": DISRUPTED,
         "settings": settings.model_dump(mode="json"),
         **summary(measured),
@@ -80,17 +77,13 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "data_sha256": digest(samples),
         "weights_sha256": {name: targets.weights_sha256(name) for name in settings.targets},
         "code_sha256": code_digest(),
-        "machine": machine(),
-        "versions": versions(),
     }
-    path = plan.out / f"{NAME}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    return result.write(plan.out, NAME, VERSION, facts)
 
 
 def measure(sample: Sample, other: Sample, settings: Settings, out: Path) -> Measured:
     """Protect one photo, save it, read it back, and judge it with ``other`` as the partner."""
-    source, partner = (_written(each, out / "photos") for each in (sample, other))
+    source, partner = (each.written_into(out / "photos") for each in (sample, other))
     output = out / "protected" / f"{Path(sample.name).stem}.jpg"
     output.parent.mkdir(exist_ok=True)
     began = time.perf_counter()
@@ -131,10 +124,3 @@ def _likeness(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Cosine of identity between both forgeries, for roles that are about who is seen."""
     cosines = [each["identity"]["cosine"] for each in found if each["identity"] is not None]
     return {"likeness": asdict(estimate(cosines))} if cosines else {}
-
-
-def _written(sample: Sample, folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    path = folder / sample.name
-    path.write_bytes(sample.data)
-    return path

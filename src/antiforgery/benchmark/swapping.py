@@ -8,7 +8,6 @@ target was trained with, pose and expression by five landmarks that are found an
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery import encoders, targets
-from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
+from antiforgery import targets
+from antiforgery.benchmark import result
+from antiforgery.benchmark.editing import EMBEDDER_SHA256, load_embedder
 from antiforgery.benchmark.entrants import bundled_with
-from antiforgery.benchmark.machine import machine
 from antiforgery.benchmark.photos import Sample, dev_faces, digest, group_faces
 from antiforgery.benchmark.statistics import summary
 from antiforgery.errors import UsageError
-from antiforgery.judge import versions
 from antiforgery.photo.canvas import similarity, warp
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Pixels
@@ -106,7 +104,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
     began = time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
-    judge = Judge(encoders.load(plan.data / EMBEDDER, EMBEDDER_SHA256).embed)
+    judge = Judge(load_embedder(plan.data))
     people = people_in(samples, judge)
     found = {}
     for name in plan.names:
@@ -116,22 +114,16 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
             for condition, group in KNOWN.get(name, {}).items()
         }
         found[name] = measure(targets.load(name), people, judge, known)
-    result = {
-        "protocol": NAME,
-        "protocol_version": VERSION,
+    facts = {
         "faces": len(samples),
         "faces_found": len(people),
         "targets": found,
         "embedder_sha256": EMBEDDER_SHA256,
         "weights_sha256": {name: targets.weights_sha256(name) for name in plan.names},
         "seconds": round(time.perf_counter() - began, 1),
-        "machine": machine(),
         "data_sha256": digest(samples),
-        "versions": versions(),
     }
-    path = plan.out / f"{NAME}.json"
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    return path
+    return result.write(plan.out, NAME, VERSION, facts)
 
 
 def people_in(samples: Sequence[Sample], judge: Judge) -> list[Person]:

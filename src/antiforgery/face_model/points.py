@@ -5,6 +5,9 @@ Sagonas et al., ICCVW 2013 (the 300 faces in the wild). Left and right are as se
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 COUNT = 68
 
 JAW = tuple(range(17))
@@ -37,3 +40,9 @@ MIRRORED = (
     *range(67, 64, -1),
 )
 """Which landmark each one is in the mirror image."""
+
+
+def mirror(points: Tensor) -> Tensor:
+    """The landmarks of the mirror image. Shape: ``(N, 68, 2)``, in fractions of the picture."""
+    swapped = points[:, list(MIRRORED)]
+    return torch.stack([1 - swapped[..., 0], swapped[..., 1]], dim=-1)

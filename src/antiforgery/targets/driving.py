@@ -10,6 +10,18 @@ from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
 from antiforgery.targets.partner import Partner
 
+_DRIVER = "driver "
+
+
+def driver_name(driver: Partner) -> str:
+    """What a condition is called that comes from a driver."""
+    return f"{_DRIVER}{driver.name}"
+
+
+def is_driven(condition: Condition) -> bool:
+    """Whether a condition of the role ``animated`` comes from a driver."""
+    return condition.name.startswith(_DRIVER)
+
 
 def driven_by(
     card: TargetCard, images: Tensor, role: Role, partners: Sequence[Partner]
@@ -21,8 +33,8 @@ def driven_by(
     if not partners:
         return (Condition("itself mirrored", role, images.detach().flip(3)),)
     return tuple(
-        Condition(
-            f"driver {each.name}", role, each.crop(card.template, card.size).to(images)
-        ).expand(len(images))
+        Condition(driver_name(each), role, each.crop(card.template, card.size).to(images)).expand(
+            len(images)
+        )
         for each in partners
     )

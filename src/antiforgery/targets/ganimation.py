@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from antiforgery.targets.architecture import Architecture, State, loaded_network, part_of
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.driving import driver_name
 from antiforgery.targets.edits import attribute_names, require_multiple, tiled
 from antiforgery.targets.expressions import (
     ACTION_UNITS,
@@ -109,7 +110,7 @@ class GANimation(NetworkTarget[GANimationNetwork]):
         return [(name, images.new_tensor(code)[None]) for name, code in named.items()]
 
     def _driven(self, images: Tensor, partners: Sequence[Partner]) -> list[tuple[str, Tensor]]:
-        return [(f"driver {each.name}", self._read(each).to(images)) for each in partners]
+        return [(driver_name(each), self._read(each).to(images)) for each in partners]
 
     def _read(self, driver: Partner) -> Tensor:
         reader = self._network.reader

@@ -17,6 +17,7 @@ from antiforgery.errors import WeightsError
 from antiforgery.targets.architecture import Architecture, State, loaded_network
 from antiforgery.targets.base import Condition
 from antiforgery.targets.card import Role, TargetCard
+from antiforgery.targets.driving import driver_name
 from antiforgery.targets.edits import require_multiple, tiled
 from antiforgery.targets.expressions import ACTION_UNITS, driven_code, named_expressions
 from antiforgery.targets.network_target import NetworkTarget
@@ -102,7 +103,7 @@ class ICface(NetworkTarget[ICfaceNetwork]):
         """
         del labels
         if partners:
-            named = [(f"driver {each.name}", driven_code(each, ACTION_UNITS)) for each in partners]
+            named = [(driver_name(each), driven_code(each, ACTION_UNITS)) for each in partners]
         else:
             named = [
                 (name, torch.tensor([code]))

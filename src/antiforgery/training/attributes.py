@@ -19,6 +19,7 @@ from antiforgery.metrics.attributes import (
 )
 from antiforgery.training.data import LabelledFaces, load_faces
 from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
+from antiforgery.training.passes import Passes
 from antiforgery.training.recipe import Positive, Recipe
 from antiforgery.training.views import posed
 
@@ -105,8 +106,7 @@ class AttributesTrainee(Trainee):
             "adam": self.adam,
             "schedule": self.schedule,
         }
-        # What is left of the faces in this pass, in the order in which they come.
-        self.order = torch.empty(0, dtype=torch.long)
+        self.order = Passes()
 
     def enter(self, stage: int) -> None:
         """Read the faces, and those by which accuracy is measured."""
@@ -129,9 +129,7 @@ class AttributesTrainee(Trainee):
     def update(self, step: int) -> dict[str, float]:
         """One step on the next faces of the pass."""
         del step
-        if len(self.order) < self.stage.batch:
-            self.order = torch.randperm(len(self.faces))
-        index, self.order = self.order[: self.stage.batch], self.order[self.stage.batch :]
+        index = self.order.draw(self.stage.batch, len(self.faces))
         images = (self.faces.pixels[index].float() / 255).to(self.device)
         self.network.train()
         with self.recipe.autocast(self.device):
@@ -146,12 +144,12 @@ class AttributesTrainee(Trainee):
 
     def state(self) -> dict[str, Any]:
         """Network, optimiser, cycle, and the faces that are left of the pass."""
-        return {**states_of(self.parts), "order": self.order}
+        return {**states_of(self.parts), "order": self.order.left}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The same back."""
         restore_states(self.parts, state)
-        self.order = state["order"].cpu()
+        self.order.left = state["order"].cpu()
 
     def sheet(self) -> Tensor:
         """A row per attribute: the dev faces that show it most, in the network's opinion."""

@@ -26,6 +26,7 @@ from antiforgery.photo.canvas import similarity, warp
 from antiforgery.photo.templates import ARCFACE
 from antiforgery.training.data import load_faces
 from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
+from antiforgery.training.passes import Passes
 from antiforgery.training.recipe import Positive, Recipe, Share, Stage
 from antiforgery.training.views import posed
 
@@ -110,7 +111,7 @@ class EncoderTraining(Trainee):
             "describe": self._describe,
             "adam": self._adam,
         }
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = Passes()
         self._stage = recipe.stages[0]
 
     def enter(self, stage: int) -> None:
@@ -126,7 +127,7 @@ class EncoderTraining(Trainee):
     def update(self, step: int) -> dict[str, float]:
         """Teach one batch; each face comes once before any comes again."""
         del step
-        index = self._next()
+        index = self._order.draw(self._stage.batch, len(self._faces))
         people = self._faces.people[index].to(self._device)
         labels = self._faces.labels[index].to(self._device)
         images = self._faces.crops[index].float() / 255
@@ -148,21 +149,14 @@ class EncoderTraining(Trainee):
         self._adam.step()
         return {"named": named.item(), "right": right, "attributes": attributes.item()}
 
-    def _next(self) -> Tensor:
-        if len(self._order) < self._stage.batch:
-            self._order = torch.randperm(len(self._faces))
-        index = self._order[: self._stage.batch]
-        self._order = self._order[self._stage.batch :]
-        return index
-
     def state(self) -> dict[str, Any]:
         """Networks, optimiser, and the faces that are still to come."""
-        return {**states_of(self._parts), "order": self._order}
+        return {**states_of(self._parts), "order": self._order.left}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         restore_states(self._parts, state)
-        self._order = state["order"].cpu()
+        self._order.left = state["order"].cpu()
 
     def sheet(self) -> Tensor:
         """Dev faces in the first column, those found nearest to each beside it."""

@@ -20,9 +20,9 @@ from antiforgery.face_model.points import (
     COUNT,
     INNER_LIPS,
     LOWER_LIP,
-    MIRRORED,
     OUTER_LIPS,
     UPPER_LIP,
+    mirror,
 )
 from antiforgery.face_model.regressor import (
     MARGIN,
@@ -40,6 +40,7 @@ from antiforgery.training.encoder import jittered
 from antiforgery.training.face_shapes import Sightings, labelled_expressions, learn
 from antiforgery.training.landmark_teacher import Taught, labels, load_teacher, remembered
 from antiforgery.training.loop import Part, Trainee, Training, restore_states, states_of
+from antiforgery.training.passes import Passes
 from antiforgery.training.recipe import Positive, Recipe, Share, Stage
 from antiforgery.weights.reference import sha256_of
 from antiforgery.weights.store import home
@@ -136,7 +137,7 @@ class FaceModelTrainee(Trainee):
         )
         self._parts: dict[str, Part] = {"reader": self._reader, "adam": self._adam}
         self._stage: Stage = how.stages[0]
-        self._order = torch.empty(0, dtype=torch.int64)
+        self._order = Passes()
 
     def enter(self, stage: int) -> None:
         """Take over the stage's batch."""
@@ -149,7 +150,7 @@ class FaceModelTrainee(Trainee):
     def update(self, step: int) -> dict[str, float]:
         """Teach one batch; each face comes once before any comes again."""
         del step
-        index = self._next()
+        index = self._order.draw(self._stage.batch, len(self._faces))
         views = random_views(self._faces.pixels[index], self._labels.points[index], self._recipe)
         points = views.points.to(self._device)
         self._reader.train()
@@ -166,21 +167,14 @@ class FaceModelTrainee(Trainee):
         self._adam.step()
         return {name: loss.item() for name, loss in losses.items()}
 
-    def _next(self) -> Tensor:
-        if len(self._order) < self._stage.batch:
-            self._order = torch.randperm(len(self._faces))
-        index = self._order[: self._stage.batch]
-        self._order = self._order[self._stage.batch :]
-        return index
-
     def state(self) -> dict[str, Any]:
         """Model, network, optimiser, and the faces that are still to come."""
-        return {**states_of(self._parts), "order": self._order}
+        return {**states_of(self._parts), "order": self._order.left}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from there."""
         restore_states(self._parts, state)
-        self._order = state["order"].cpu()
+        self._order.left = state["order"].cpu()
 
     def sheet(self) -> Tensor:
         """Dev faces with the landmarks in green, and those of the teacher in red."""
@@ -295,12 +289,6 @@ def random_views(pixels: Tensor, points: Tensor, how: FaceModelRecipe) -> Views:
     images = torch.where(flip[:, None, None, None], mirrored.images, images)
     seen = torch.where(flip[:, None, None], mirrored.points, seen)
     return Views(blurred(jittered(images), how.blurred), seen)
-
-
-def mirror(points: Tensor) -> Tensor:
-    """The landmarks ``(N, 68, 2)`` of the mirror image."""
-    swapped = points[:, list(MIRRORED)]
-    return torch.stack([1 - swapped[..., 0], swapped[..., 1]], dim=-1)
 
 
 def random_matrices(count: int, how: FaceModelRecipe) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from antiforgery.errors import UsageError, WeightsError
-from antiforgery.face_model.points import COUNT, MIRRORED
+from antiforgery.face_model.points import COUNT, mirror
 from antiforgery.photo.canvas import warp
 from antiforgery.training.files import replacing
 from antiforgery.weights.network import State, filled
@@ -115,11 +115,9 @@ class Teacher:
     def __call__(self, crops: Tensor) -> Taught:
         """What it sees in ``(N, 3, 120, 120)`` RGB in [0, 1]."""
         straight, mirrored = self._once(crops), self._once(crops.flip(3))
-        points = mirrored.points[:, list(MIRRORED)]
-        points = torch.stack([1 - points[..., 0], points[..., 1]], dim=-1)
-        mirror = torch.tensor([1.0, -1.0, -1.0])
-        turned = mirrored.rotation * mirror * mirror[:, None]
-        return _mean([straight, Taught(points, turned)])
+        signs = torch.tensor([1.0, -1.0, -1.0])
+        turned = mirrored.rotation * signs * signs[:, None]
+        return _mean([straight, Taught(mirror(mirrored.points), turned)])
 
     def _once(self, crops: Tensor) -> Taught:
         parameters, landmarks = self.network((crops.flip(1) * 255 - 127.5) / 128)

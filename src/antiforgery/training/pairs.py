@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from antiforgery.encoders.base import to_signed
 from antiforgery.encoders.small import SmallEncoder
-from antiforgery.face_model.points import MIRRORED
+from antiforgery.face_model.points import mirror
 from antiforgery.training.data import load_faces
 from antiforgery.training.landmark_teacher import Teacher, labels
 
@@ -41,11 +41,9 @@ class Pictures:
     def drawn(self, index: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures in [0, 1] and their landmarks, mirrored where told."""
         pictures, landmarks = self.pixels[index].float() / 255, self.landmarks[index]
-        mirrored = landmarks[:, list(MIRRORED)] * torch.tensor([-1.0, 1.0])
-        mirrored = mirrored + torch.tensor([1.0, 0.0])
         return (
             torch.where(flipped[:, None, None, None], pictures.flip(3), pictures),
-            torch.where(flipped[:, None, None], mirrored, landmarks),
+            torch.where(flipped[:, None, None], mirror(landmarks), landmarks),
         )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from antiforgery import encoders
 from antiforgery.face_model.mesh import WHOLE, warp_mesh, with_rim
-from antiforgery.face_model.points import MIRRORED
+from antiforgery.face_model.points import mirror
 from antiforgery.targets.neural_textures import atlas
 from antiforgery.targets.photo_textures import SIZE, PhotoTextureNetwork
 from antiforgery.training.landmark_teacher import load_teacher
@@ -180,8 +180,7 @@ class Partners:
 
 def network_of(recipe: PhotoTexturesRecipe, landmarks: Tensor) -> PhotoTextureNetwork:
     """One that begins by painting little; ``landmarks`` ``(N, 68, 2)`` are of many faces."""
-    mirrored = landmarks[:, list(MIRRORED)] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
-    mean = (landmarks + mirrored).mean(dim=0, keepdim=True) / 2
+    mean = (landmarks + mirror(landmarks)).mean(dim=0, keepdim=True) / 2
     shape = (recipe.looked, recipe.channels, recipe.sides, recipe.widths)
     network = PhotoTextureNetwork(*shape, atlas(mean))
     last = network.unet.get_submodule(f"up{network.unet.depth}.conv.0")
