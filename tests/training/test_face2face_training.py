@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from antiforgery.targets.face2face import Mouths, framed, opening_of
-from antiforgery.training import face2face, landmark_teacher
+from antiforgery.training import face2face
 from antiforgery.training.data import load_faces
 from antiforgery.training.face2face import TRAINING, Face2FaceRecipe, Face2FaceTraining
-from antiforgery.training.landmark_teacher import Taught, Tddfa
+from antiforgery.training.landmark_teacher import Taught
 from antiforgery.training.loop import Job, run
-from antiforgery.weights.reference import sha256_of
 
 RECIPE = Face2FaceRecipe.read(TRAINING.usual_recipe)
 TINY = replace(
@@ -36,29 +31,9 @@ TINY = replace(
 
 
 @pytest.fixture
-def talking(faces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def talking(teach: Callable[..., Path]) -> Path:
     """The faces, every other one with an open mouth; noise, and a teacher that knows nothing."""
-    generator = np.random.default_rng(0)
-    for split in ("train", "dev"):
-        table = faces / f"{split}.csv"
-        rows = list(csv.DictReader(table.read_text().splitlines()))
-        with table.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [*rows[0], "Mouth_Slightly_Open"])
-            writer.writeheader()
-            writer.writerows(
-                row | {"Mouth_Slightly_Open": index % 2} for index, row in enumerate(rows)
-            )
-        with zipfile.ZipFile(faces / f"{split}.zip", "w") as archive:
-            for row in rows:
-                file = io.BytesIO()
-                pixels = generator.integers(60, 200, (80, 80, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(file, format="PNG")
-                archive.writestr(row["file"], file.getvalue())
-    torch.manual_seed(0)
-    save_file(Tddfa(2).state_dict(), faces / "teacher.safetensors")
-    sha256 = sha256_of(faces / "teacher.safetensors")
-    monkeypatch.setattr(landmark_teacher, "SHA256", sha256)
-    return faces
+    return teach(["Mouth_Slightly_Open"], 80, (60, 200))
 
 
 @pytest.fixture

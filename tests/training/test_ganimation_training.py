@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from antiforgery.face_model.points import (
@@ -31,7 +31,6 @@ from antiforgery.face_model.points import (
 from antiforgery.targets.architecture import network_of
 from antiforgery.targets.expressions import EXPRESSION
 from antiforgery.targets.ganimation import ARCHITECTURE, GANimationNetwork
-from antiforgery.training import landmark_teacher
 from antiforgery.training.expression_labels import ATTRIBUTES, SHARE, Scale, measured
 from antiforgery.training.ganimation import (
     TRAINING,
@@ -39,9 +38,7 @@ from antiforgery.training.ganimation import (
     GANimationStage,
     GANimationTrainee,
 )
-from antiforgery.training.landmark_teacher import Tddfa
 from antiforgery.training.loop import Job, run
-from antiforgery.weights.reference import sha256_of
 
 RECIPE: GANimationRecipe = TRAINING.recipe.read(TRAINING.usual_recipe)
 TINY = replace(
@@ -144,31 +141,10 @@ def test_codes_tell_expressions_from_turned_heads() -> None:
 
 
 @pytest.fixture
-def people(faces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def people(teach: Callable[..., Path]) -> Path:
     """The faces with the attributes that say expressions, and a teacher that knows nothing."""
-    for split in ("train", "dev"):
-        table = faces / f"{split}.csv"
-        with table.open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        with table.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, [*rows[0], *ATTRIBUTES])
-            writer.writeheader()
-            writer.writerows(
-                row | dict.fromkeys(ATTRIBUTES, index % 2) for index, row in enumerate(rows)
-            )
-        # Pictures in which there is something, or no landmark would ever move.
-        generator = np.random.default_rng(0)
-        with zipfile.ZipFile(faces / f"{split}.zip", "w") as archive:
-            for row in rows:
-                file = io.BytesIO()
-                pixels = generator.integers(0, 256, (46, 46, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(file, format="PNG")
-                archive.writestr(row["file"], file.getvalue())
-    torch.manual_seed(0)
-    save_file(Tddfa(2).state_dict(), faces / "teacher.safetensors")
-    sha256 = sha256_of(faces / "teacher.safetensors")
-    monkeypatch.setattr(landmark_teacher, "SHA256", sha256)
-    return faces
+    # Pictures in which there is something, or no landmark would ever move.
+    return teach(ATTRIBUTES, 46, (0, 256))
 
 
 def test_half_of_what_is_asked_for_changes_one_number_and_some_is_no_expression(
