@@ -5,8 +5,7 @@ where what they read is wrong, what they draw is bent. As in :mod:`antiforgery.o
 the output's own distortion counts too.
 
 They are given to a :class:`~antiforgery.objectives.view.View` as its ``distance``. ``protect`` does
-not use them: on four faces the bundled reader was led four times as far astray by them, while the
-picture that it read changed less than under its L2 alone.
+not use them: they lead the reader astray that they ask, more than the picture that it reads.
 """
 
 from __future__ import annotations
