@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from antiforgery import presets
@@ -16,8 +15,7 @@ from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Pixels
 from antiforgery.protect import Report, protect_with
 from antiforgery.report import difference, forgery_sections, photo_section, sheet, write_report
-
-TARGET = "stargan"
+from antiforgery.report.pictures import enlarged
 
 
 @dataclass(frozen=True)
@@ -35,32 +33,47 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
     """Protect the public-domain portrait of scikit-image with the default settings.
 
     Writes the photo, the protected photo, a sheet (photo, protected photo, difference x20, forged
-    before, forged after) and a page into ``folder``, replacing what an earlier demo left there.
+    before, forged after, a row for each forgery) and a page into ``folder``, replacing what an
+    earlier demo left there.
 
     Raises ``MissingExtraError`` without scikit-image.
     """
     folder.mkdir(parents=True, exist_ok=True)
     photo, protected = folder / "astronaut.jpg", folder / "astronaut.protected.jpg"
     Image.fromarray(_portrait()).save(photo, quality=93)
-    made = protect_with(presets.resolve(), photo, output=protected, report=report)
+    settings = presets.resolve()
+    made = protect_with(settings, photo, output=protected, report=report)
     verdict = made.save(protected, overwrite=True, report=report)
     before, after = read_photo(photo), read_photo(protected)
-    shown = forgeries(before, after, TARGET)
+    by_target = {name: forgeries(before, after, name) for name in settings.targets}
+    shown = [each for found in by_target.values() for each in found]
     rows = len(shown)
     sheet(
         [
             ("photo", _repeat(before.pixels, rows)),
             ("protected photo", _repeat(after.pixels, rows)),
             ("difference x20", _repeat(difference(before.pixels, after.pixels), rows)),
-            ("forged before", torch.stack([each.before for each in shown])),
-            ("forged after", torch.stack([each.after for each in shown])),
+            ("forged before", np.stack([enlarged(each.before) for each in shown])),
+            ("forged after", np.stack([enlarged(each.after) for each in shown])),
         ],
         folder / "sheet.png",
+        names=[
+            f"{name} ({each.role}): {each.condition}"
+            for name, found in by_target.items()
+            for each in found
+        ],
     )
     write_report(
         folder / "report.html",
         verdict,
-        [photo_section(before.pixels, after.pixels), *forgery_sections(TARGET, shown)],
+        [
+            photo_section(before.pixels, after.pixels),
+            *(
+                section
+                for name, found in by_target.items()
+                for section in forgery_sections(name, found)
+            ),
+        ],
         title="What a forger makes of the astronaut",
     )
     return Demo(photo, protected, folder / "sheet.png", folder / "report.html", verdict)

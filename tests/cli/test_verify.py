@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from skimage.data import astronaut
 
 from antiforgery.cli import app as application
 from antiforgery.errors import UsageError, WeightsError
@@ -23,14 +24,16 @@ from antiforgery.judge import (
     Visibility,
 )
 from antiforgery.targets import ONE_OF_EACH_ROLE
+from antiforgery.targets.partner import Partner
 
+Asked = list[tuple[Sequence[str], Sequence[str] | None, tuple[str, ...]]]
 Done = tuple[int, str, str]
 Run = Callable[..., Done]
 
 
 @pytest.fixture
-def asked() -> list[tuple[Sequence[str], Sequence[str] | None]]:
-    """Targets and evasions of each call to the judge."""
+def asked() -> Asked:
+    """Targets, evasions and names of partners of each call to the judge."""
     return []
 
 
@@ -38,7 +41,7 @@ def asked() -> list[tuple[Sequence[str], Sequence[str] | None]]:
 def run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    asked: list[tuple[Sequence[str], Sequence[str] | None]],
+    asked: Asked,
 ) -> Run:
     """The command with a judge that reads the photos and has its answer ready."""
 
@@ -48,12 +51,13 @@ def run(
         targets: Sequence[str],
         *,
         evasions: Sequence[str] | None = None,
+        partners: Sequence[Partner] = (),
         device: str = "auto",
     ) -> Verdict:
         from antiforgery.photo import read_photo
 
         del device
-        asked.append((targets, evasions))
+        asked.append((targets, evasions, tuple(each.name for each in partners)))
         if read_photo(protected).pixels.shape != read_photo(original).pixels.shape:
             raise UsageError("The photos differ in size.")
         rate = 1.0 if protected.stem == "good" else 0.8
@@ -75,8 +79,8 @@ def run(
             versions={"antiforgery": "test"},
         )
 
-    def forgeries(*photos_and_target: object) -> tuple[Forgery, ...]:
-        del photos_and_target
+    def forgeries(*photos_and_target: object, **partners: object) -> tuple[Forgery, ...]:
+        del photos_and_target, partners
         return (Forgery("Blond_Hair", "edited", torch.zeros(3, 8, 8), torch.ones(3, 8, 8)),)
 
     judge = import_module("antiforgery.judge")
@@ -148,13 +152,25 @@ def test_json_is_strict(run: Run, original: Path) -> None:
     assert verdict["visibility"]["psnr"] is None
 
 
-def test_targets_and_evasions_reach_the_judge(
-    run: Run, original: Path, asked: list[tuple[Sequence[str], Sequence[str] | None]]
-) -> None:
+def test_targets_and_evasions_reach_the_judge(run: Run, original: Path, asked: Asked) -> None:
     good = original.with_name("good.png")
     run(good, "--original", original)
     run(good, "--original", original, "--target", "stargan:edited", "--evasion", "jpeg:50:444")
-    assert asked == [(ONE_OF_EACH_ROLE, None), (("stargan:edited",), ["jpeg:50:444"])]
+    assert asked == [(ONE_OF_EACH_ROLE, None, ()), (("stargan:edited",), ["jpeg:50:444"], ())]
+
+
+def test_partners_reach_the_judge(run: Run, original: Path, asked: Asked) -> None:
+    portrait = original.with_name("her.png")
+    Image.fromarray(astronaut()).save(portrait)
+    run(original.with_name("good.png"), "--original", original, "--partner", portrait)
+    assert asked == [(ONE_OF_EACH_ROLE, None, ("her.png",))]
+
+
+def test_a_partner_without_a_face_is_no_verdict(run: Run, original: Path, asked: Asked) -> None:
+    good = original.with_name("good.png")
+    code, _, err = run(good, "--original", original, "--partner", original)
+    assert (code, asked) == (2, [])
+    assert "No face was found in me.png" in err
 
 
 def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path: Path) -> None:

@@ -42,6 +42,20 @@ def test_a_sheet_places_rows_and_columns(tmp_path: Path) -> None:
     assert pixels[:28].min() < 100, "the labels are not drawn"
 
 
+def test_a_row_s_name_stands_above_it(tmp_path: Path) -> None:
+    sheet(
+        [("x", np.stack([_flat(255), _flat(255)]))],
+        tmp_path / "sheet.png",
+        names=["HHHH", ""],
+        cell=80,
+    )
+    with Image.open(tmp_path / "sheet.png") as file:
+        dark = np.asarray(file.convert("L"))[28:] < 128
+    assert dark.shape[0] == 2 * (28 + 80 + 8)
+    assert dark[:28].any(), "the first row is not named"
+    assert not dark[28:].any(), "something is drawn over a picture, or a row without a name"
+
+
 def test_a_sheet_rounds_and_does_not_truncate(tmp_path: Path) -> None:
     sheet([("x", torch.full((1, 3, 8, 8), 199.6 / 255))], tmp_path / "sheet.png", cell=8)
     with Image.open(tmp_path / "sheet.png") as file:

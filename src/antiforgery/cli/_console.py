@@ -162,18 +162,18 @@ def sentence(record: Record) -> str:
     """A record for people, with what else there is to know about a fresh file."""
     lines = [_outcome(record)]
     if record.verdict is not None:
+        from antiforgery.report import summary
+
+        lines += [f"  {each}" for each in summary(record.verdict).splitlines()]
         lines += [f"  warning: {each}" for each in record.facts.get("warnings", ())]
         lines += [f"  note: {each}" for each in record.facts.get("notes", ())]
     return "\n".join(lines)
 
 
 def _outcome(record: Record) -> str:
-    from antiforgery.report import summary
-
     if record.verdict is not None:
         done = "written" if record.status == "protected" else "written, but WEAK"
-        told = summary(record.verdict)
-        return f"{record.input} -> {record.output}: {done}. {told} ({record.seconds:.1f} s)"
+        return f"{record.input} -> {record.output}: {done} ({record.seconds:.1f} s)"
     if record.status == "planned":
         return f"{record.input} -> {record.output}: planned"
     return f"{record.input}: {record.status}. {record.error or record.reason}"

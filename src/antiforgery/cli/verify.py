@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from antiforgery.judge import IdentityVerdict, TargetVerdict, Verdict
+    from antiforgery.targets.partner import Partner
 
 _DOES_NOT_HOLD = 1
 
@@ -37,6 +38,13 @@ def verify(
         list[str] | None,
         typer.Option(metavar="NAME", help="What a forger does first, such as jpeg:75:420."),
     ] = None,
+    partner: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PHOTO",
+            help="Another person's photo, to swap faces with and to be driven by. Repeatable.",
+        ),
+    ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
     ] = "auto",
@@ -58,11 +66,17 @@ def verify(
 
     with _no_verdict_is_no_answer():
         _refuse_same_file(protected, original)
+        partners = _partners(partner or ())
         verdict = judge_files(
-            protected, original, _targets(target), evasions=evasion or None, device=device
+            protected,
+            original,
+            _targets(target),
+            evasions=evasion or None,
+            partners=partners,
+            device=device,
         )
         if report is not None:
-            _write_report(report, verdict, protected, original)
+            _write_report(report, verdict, (protected, original), partners)
         told = json.dumps(verdict.to_json(), allow_nan=False) if as_json else _text(verdict)
     typer.echo(told)
     if not verdict.holds:
@@ -99,6 +113,13 @@ def _targets(named: Sequence[str] | None) -> tuple[str, ...]:
     return tuple(named) if named else presets.resolve().targets
 
 
+def _partners(photos: Sequence[Path]) -> tuple[Partner, ...]:
+    from antiforgery.photo import read_photo
+    from antiforgery.targets.partner import partner_of
+
+    return tuple(partner_of(read_photo(path).pixels, path.name) for path in photos)
+
+
 def _text(verdict: Verdict) -> str:
     """The verdict as a table and sentences."""
     from antiforgery.report import headline, scope, visibility
@@ -132,13 +153,17 @@ def _likeness(identity: IdentityVerdict | None) -> str:
     return "" if identity is None else number(identity.cosine, 2)
 
 
-def _write_report(path: Path, verdict: Verdict, protected: Path, original: Path) -> None:
+def _write_report(
+    path: Path, verdict: Verdict, photos: tuple[Path, Path], partners: Sequence[Partner]
+) -> None:
+    """``photos`` are the protected one and its original."""
     from antiforgery.judge import forgeries
     from antiforgery.photo import read_photo
     from antiforgery.report import forgery_sections, photo_section, write_report
 
+    protected, original = photos
     before, after = read_photo(original), read_photo(protected)
     sections = [photo_section(before.pixels, after.pixels)]
     for name in dict.fromkeys(target.name for target in verdict.targets):
-        sections += forgery_sections(name, forgeries(before, after, name))
+        sections += forgery_sections(name, forgeries(before, after, name, partners=partners))
     write_report(path, verdict, sections, title=f"{protected.name}: verdict")

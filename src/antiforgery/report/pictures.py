@@ -52,33 +52,46 @@ def difference(before: Pixels, after: Pixels, gain: int = 20) -> Pixels:
     return moved.clip(0, 255).astype(np.uint8)
 
 
-def sheet(columns: Sequence[tuple[str, Tensor | Pixels]], path: Path, *, cell: int = _CELL) -> None:
+def sheet(
+    columns: Sequence[tuple[str, Tensor | Pixels]],
+    path: Path,
+    *,
+    names: Sequence[str] = (),
+    cell: int = _CELL,
+) -> None:
     """Write a PNG with one labelled column per entry and one row per picture in it.
 
     Each column is one ``(H, W, 3)`` uint8 picture, several as ``(N, H, W, 3)`` uint8, or a float
-    tensor ``(N, 3, H, W)`` in [0, 1]; pictures are fitted into squares of ``cell`` pixels.
+    tensor ``(N, 3, H, W)`` in [0, 1]; pictures are fitted into squares of ``cell`` pixels. Where
+    there are ``names``, one stands above each row.
 
     Raises:
-        UsageError: there is no column, or columns have different numbers of pictures.
+        UsageError: there is no column, or columns have different numbers of pictures, or not as
+            many as there are names.
         PhotoError: the file cannot be written.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     stacks = [(label, stacked(pictures)) for label, pictures in columns]
-    rows = {len(stack) for _, stack in stacks}
-    if len(rows) != 1:
+    counts = {len(stack) for _, stack in stacks} | ({len(names)} if names else set())
+    if len(counts) != 1:
         raise UsageError("A sheet needs columns with the same number of pictures each.")
-    height = _LABEL + rows.pop() * (cell + _GAP)
+    head = _LABEL if names else 0
+    line = head + cell + _GAP
+    height = _LABEL + counts.pop() * line
     paper = Image.new("RGB", (len(stacks) * (cell + _GAP) + _GAP, height), _PAPER)
     draw = ImageDraw.Draw(paper)
     font = ImageFont.load_default(_TEXT_SIZE)
+    for row, name in enumerate(names):
+        middle = _LABEL + row * line + head // 2
+        draw.text((_GAP, middle), name, fill=_INK, font=font, anchor="lm")
     for column, (label, stack) in enumerate(stacks):
         left = _GAP + column * (cell + _GAP)
         draw.text((left, _LABEL // 2), label, fill=_INK, font=font, anchor="lm")
         for row, pixels in enumerate(stack):
             picture = fitted(pixels, cell)
             x = left + (cell - picture.width) // 2
-            y = _LABEL + row * (cell + _GAP) + (cell - picture.height) // 2
+            y = _LABEL + row * line + head + (cell - picture.height) // 2
             paper.paste(picture, (x, y))
     file = io.BytesIO()
     paper.save(file, format="PNG", optimize=True)

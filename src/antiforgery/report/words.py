@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def summary(verdict: Verdict) -> str:
-    """The whole verdict in a few sentences: targets, evasions, visibility, and what is unknown."""
-    sentences = [*map(target_sentence, verdict.targets), visibility(verdict), scope(verdict)]
-    return " ".join(sentences)
+    """The whole verdict, a line each: targets with evasions, visibility, and what is unknown."""
+    lines = [*map(target_sentence, verdict.targets), visibility(verdict), scope(verdict)]
+    return "\n".join(lines)
 
 
 def headline(verdict: Verdict) -> str:
