@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,19 @@ def test_an_animation_shows_every_frame_in_turn_and_says_what_it_is(
     assert b"Simulated forgery: three colours" in data
     assert is_protected_output(path)
     assert read_photo(path).protected
+
+
+@pytest.mark.parametrize(("ending", "shown"), [("gif", COLOURS[1]), ("png", COLOURS[0])])
+def test_colours_are_kept_with_their_profile_or_become_those_of_none(
+    tmp_path: Path, other_profile: bytes, ending: str, shown: tuple[int, int, int]
+) -> None:
+    one = frame(COLOURS[0])
+    swapped = replace(one, metadata=replace(one.metadata, icc=other_profile))
+    path = tmp_path / f"moving.{ending}"
+    write_animation([swapped], path)
+    with Image.open(path) as picture:
+        pixel = np.asarray(picture.convert("RGB"))[20, 30].astype(int)
+    assert np.abs(pixel - shown).max() <= 8
 
 
 def test_a_large_animation_is_made_smaller(tmp_path: Path) -> None:

@@ -124,15 +124,6 @@ def tags(block: bytes | None) -> Image.Exif:
     return parsed
 
 
-def other_profile() -> bytes:
-    """A profile that is valid, and is not sRGB: its red and green have changed places."""
-    icc = bytearray(profiles.srgb())
-    red, green = icc.find(b"rXYZ"), icc.find(b"gXYZ")
-    icc[red : red + 4], icc[green : green + 4] = b"gXYZ", b"rXYZ"
-    ImageCms.ImageCmsProfile(io.BytesIO(bytes(icc)))
-    return bytes(icc)
-
-
 # ---- EXIF
 
 
@@ -364,8 +355,10 @@ def test_a_picture_in_a_png_text_is_gone_and_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", SUFFIXES)
 @pytest.mark.parametrize("policy", ["keep", "minimal", "strip"])
-def test_a_profile_is_kept_to_the_byte(tmp_path: Path, kind: str, policy: str) -> None:
-    icc = other_profile()
+def test_a_profile_is_kept_to_the_byte(
+    tmp_path: Path, kind: str, policy: str, other_profile: bytes
+) -> None:
+    icc = other_profile
     path = save(tmp_path / f"x{SUFFIXES[kind]}", kind, icc_profile=icc)
     written(path, policy)
     with Image.open(tmp_path / f"out{SUFFIXES[kind]}") as image:
@@ -380,9 +373,9 @@ def test_strip_drops_only_a_profile_that_changes_nothing(tmp_path: Path) -> None
     np.testing.assert_array_equal(again.pixels, PIXELS)
 
 
-def test_srgb_is_told_from_other_profiles() -> None:
+def test_srgb_is_told_from_other_profiles(other_profile: bytes) -> None:
     assert profiles.is_srgb(profiles.srgb())
-    assert not profiles.is_srgb(other_profile())
+    assert not profiles.is_srgb(other_profile)
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     assert not profiles.is_srgb(lab)
     assert not profiles.is_srgb(b"")

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from antiforgery.errors import PhotoError, UsageError
-from antiforgery.photo import atomic, containers, xmp
+from antiforgery.photo import atomic, containers, profiles, xmp
 from antiforgery.photo.encode import output_suffix, write_photo
 from antiforgery.photo.encoders import XMP_KEYWORD
 from antiforgery.photo.model import Metadata, Photo
@@ -28,8 +28,8 @@ _DIGITS = 4
 def write_animation(frames: Iterable[Photo], path: Path, *, overwrite: bool = False) -> int:
     """Write a GIF, WebP or PNG that plays ``frames`` again and again; returns how many.
 
-    It carries the first one's XMP and colour profile, a GIF the XMP only, and the mark by which
-    our outputs are recognised.
+    It carries the first one's XMP and colour profile, and the mark by which our outputs are
+    recognised. A GIF holds no profile: its colours become sRGB.
 
     Raises:
         UsageError: the path's ending is of no kind that can move.
@@ -72,7 +72,8 @@ def write_frames(frames: Iterable[Photo], folder: Path) -> int:
 
 
 def _gif(pictures: list[Image.Image], facts: Metadata) -> bytes:
-    return containers.with_gif_xmp(_save(pictures, "GIF", {}), xmp.mark(facts.xmp))
+    shown = list(map(profiles.to_srgb(facts.icc, "RGB"), pictures))
+    return containers.with_gif_xmp(_save(shown, "GIF", {}), xmp.mark(facts.xmp))
 
 
 def _webp(pictures: list[Image.Image], facts: Metadata) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -51,15 +52,21 @@ def is_srgb(icc: bytes) -> bool:
     return int(np.abs(difference).max()) <= _SAME
 
 
-def cmyk_to_srgb(icc: bytes | None) -> Callable[[Image.Image], Image.Image]:
-    """A conversion by this profile; by the plain formula where it is missing or unusable."""
-    if icc is None or space(icc) != "CMYK":
+def to_srgb(
+    icc: bytes | None, mode: Literal["CMYK", "RGB"]
+) -> Callable[[Image.Image], Image.Image]:
+    """A conversion of pictures of ``mode`` by this profile.
+
+    Without one, or with one that is of other numbers or unusable, CMYK is converted by the plain
+    formula, and RGB is left as it is.
+    """
+    if icc is None or space(icc) != mode:
         return _plain
     try:
         transform = ImageCms.buildTransform(
             _open(icc),
             _open(srgb()),
-            "CMYK",
+            mode,
             "RGB",
             renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,

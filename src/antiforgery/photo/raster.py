@@ -88,7 +88,7 @@ def _converter(image: Image.Image, icc: bytes | None) -> Callable[[Image.Image],
         clear = image.info.get("transparency")
         return lambda strip: _from_16_bits(strip, clear if isinstance(clear, int) else None)
     if mode == "CMYK":
-        to_srgb = profiles.cmyk_to_srgb(icc)
+        to_srgb = profiles.to_srgb(icc, "CMYK")
         return lambda strip: _array(to_srgb(strip))
     wanted = "L" if is_grey_mode(mode) else "RGB"
     if image.has_transparency_data:
