@@ -66,6 +66,14 @@ def test_a_sheet_shows_every_condition(portrait: Path, tmp_path: Path) -> None:
         assert picture.width > 5 * picture.height
 
 
+def test_a_sheet_says_which_role_needs_a_partner(portrait: Path, tmp_path: Path) -> None:
+    command = ["forge", str(portrait), "--sheet", "-o", str(tmp_path / "sheet.png"), "--target"]
+    alone = CliRunner().invoke(build(), [*command, "faceswap"])
+    assert "1 simulated forgery; what its face makes of another photo needs" in alone.output
+    swapped = CliRunner().invoke(build(), [*command, "faceswap:swapped", "--overwrite"])
+    assert "needs" not in swapped.output
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -178,4 +178,7 @@ def _write_sheet(forger: Forger, roles: tuple[Role, ...], output: Path, *, overw
         for each in made
     ]
     sheet(columns, output)
-    return f"{len(made)} simulated forgeries"
+    told = f"{len(made)} simulated {'forgery' if len(made) == 1 else 'forgeries'}"
+    if "source" in roles and not forger.partners:
+        return f"{told}; what its face makes of another photo needs --partner"
+    return told
