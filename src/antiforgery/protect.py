@@ -372,11 +372,12 @@ class _Work:
         crops = crops_of_canvas(
             canvas, target, jittered=self.method.jittered_crops, generator=generator
         )
+        share = self.method.share(place) / len(roles)
         views = []
         for role in roles:
             with torch.no_grad():
                 conditions = target.conditions(
                     crops[0](images), role, labels=self.labels, partners=self.partners
                 )
-            views.append(View(target, role, crops, conditions, place=place))
+            views.append(View(target, role, crops, conditions, share=share))
         return views

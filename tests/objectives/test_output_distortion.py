@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -21,11 +23,8 @@ class Counting:
 
     def __init__(self, target: Target) -> None:
         self._target = target
+        self.card: TargetCard = target.card
         self.forged = 0
-
-    @property
-    def card(self) -> TargetCard:
-        return self._target.card
 
     def conditions(
         self,
@@ -91,6 +90,29 @@ def test_draws_reach_every_question(images: Tensor, toy_target: Target) -> None:
     drawn = {objective.draw(generator) for _ in range(60)}
 
     assert drawn == set(objective.questions())
+
+
+def test_views_are_asked_as_often_as_their_shares_say(images: Tensor, toy_target: Target) -> None:
+    views = views_of_aligned(images, [toy_target, toy_target, toy_target], shares=[1.0, 0.5, 0.0])
+    objective = OutputDistortion(images, views)
+    generator = torch.Generator().manual_seed(0)
+
+    asked = Counter(objective.draw(generator).view for _ in range(3000))
+
+    # Four standard deviations of a binomial around 2000 and 1000.
+    assert abs(asked[0] - 2000) < 110
+    assert asked[0] + asked[1] == 3000
+
+
+def test_the_roles_of_a_target_divide_its_share(images: Tensor, toy_target: Target) -> None:
+    two = Counting(toy_target)
+    two.card = replace(toy_target.card, roles=("source", "swapped"))
+    views = views_of_aligned(images, [two, toy_target], shares=[1.0, 0.5])
+    assert [(view.role, view.share) for view in views] == [
+        ("source", 0.5),
+        ("swapped", 0.5),
+        ("edited", 0.5),
+    ]
 
 
 def test_reduced_precision_gives_nearly_the_same_distance(

@@ -158,25 +158,6 @@ def test_key_points_that_move_as_the_picture_does_have_not_strayed() -> None:
     assert still_bent > 0.01
 
 
-def test_a_stage_that_chooses_anew_begins_with_all_key_points_alike(faces: Path) -> None:
-    torch.manual_seed(0)
-    anew = replace(RECIPE.stages[-1], batch=4, steps=2)
-    trainee = FommTrainee(replace(TINY, stages=(*TINY.stages, anew)), faces, 0, torch.device("cpu"))
-    for group in trainee.optimizers()[0].param_groups:
-        group["lr"] = 0.0
-    choice = "generator.dense_motion_network.mask.weight"
-    begun = trainee.weights()[choice].clone()
-
-    trainee.enter(0)
-    trainee.update(0)
-    assert torch.equal(trainee.weights()[choice], begun)
-    trainee.enter(1)
-    trainee.update(TINY.steps + 1)
-    assert torch.equal(trainee.weights()[choice], begun)
-    trainee.update(TINY.steps)
-    assert trainee.weights()[choice].abs().max() == 0
-
-
 def test_motion_that_takes_all_from_where_it_was_has_no_error() -> None:
     torch.manual_seed(0)
     plates = ThinPlates.random(2, 0.1, 0.01)

@@ -96,7 +96,9 @@ class Method(ABC):
         """
         check_images(images)
         generator = torch.Generator().manual_seed(seed)
-        views = views_of_aligned(images, [resolve(target) for target in targets], labels)
+        resolved = [resolve(target) for target in targets]
+        shares = [self.share(place) for place in range(len(resolved))]
+        views = views_of_aligned(images, resolved, labels, shares=shares)
         objective = self.objective(images, views, (None, *evasions), generator)
         outcome = self.run(images, objective, generator=generator, watch=watch, cancel=cancel)
         return outcome.images
@@ -178,8 +180,8 @@ class Method(ABC):
         del threshold
         return distance.mean()
 
-    def worth(self, place: int) -> float:
-        """What is gained at the target of that place, beside the first: the same."""
+    def share(self, place: int) -> float:
+        """How often the target of that place is asked, beside the first: as often."""
         del place
         return 1.0
 
@@ -209,7 +211,7 @@ class Method(ABC):
         question = objective.draw(generator)
         distance = objective.distance(changed, question)
         ledger.note(question, distance)
-        return self.worth(objective.place(question)) * self.reward(distance, objective.threshold)
+        return self.reward(distance, objective.threshold)
 
 
 def check_images(images: Tensor) -> None:

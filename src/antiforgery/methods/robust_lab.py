@@ -6,8 +6,9 @@ What differs from the paper, and why:
 - evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018);
 - the reward rises steeply around the distance at which an answer counts as disrupted and is flat
   far from it: effort goes to what can still be won, not to what is won already or out of reach;
-- the first target counts most: where no change of that energy leads all astray, halves of two
-  would lead none;
+- each target is asked half as often as the one before it: where no change of that energy leads
+  all astray, equal shares would lead none, and a share of the questions takes less from the first
+  than a share in every step does;
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
   little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
   alone spends it everywhere;
@@ -46,7 +47,7 @@ class RobustLab(Method):
     ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the first step's root mean
     square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs beside energy, in
     squared units of [0, 1]: with more of it the change moves from flat areas into texture.
-    ``later`` is what every target after the first counts beside it.
+    ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
     budget shrinks while every question is answered so, and grows back while one is not;
@@ -60,11 +61,11 @@ class RobustLab(Method):
     bounds: tuple[float, float, float] = (3.0, 4.0, 4.0)
     psnr: float = 37.0
     step: float = 0.25
-    masking: float = 0.006
+    masking: float = 0.01
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
-    later: float = 0.03
+    later: float = 0.5
     relent: float = 0.1
     stop_when_met: bool = False
 
@@ -102,9 +103,9 @@ class RobustLab(Method):
         share = self.middle * threshold / distance.clamp_min(1e-6)
         return (1 / (1 + share.square())).mean()
 
-    def worth(self, place: int) -> float:
-        """1 for the first target, ``later`` for those after it."""
-        return 1.0 if place == 0 else self.later
+    def share(self, place: int) -> float:
+        """1 for the first target, and ``later`` times as much for each one after it."""
+        return float(self.later**place)
 
     def finished(self, ledger: Ledger, threshold: float) -> bool:
         """Once every question is answered ``goal`` thresholds away, where that is wanted."""

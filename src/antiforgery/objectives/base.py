@@ -33,10 +33,6 @@ class Objective(Protocol):
         """
         ...
 
-    def place(self, question: Question) -> int:
-        """The place of the target that is asked among all: the first counts most to some."""
-        ...
-
     @property
     def threshold(self) -> float:
         """The distance from which on an answer counts as disrupted."""

@@ -45,10 +45,6 @@ class FixedOutput:
         """Every view and condition."""
         return self._forged.questions()
 
-    def place(self, question: Question) -> int:
-        """The place of the question's target."""
-        return self._forged.place(question)
-
     def distance(self, protected: Tensor, question: Question) -> Tensor:
         """Minus the distance ``(N,)`` to the picture."""
         forged = self._forged.answer(protected, question)

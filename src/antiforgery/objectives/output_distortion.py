@@ -45,20 +45,21 @@ class OutputDistortion:
         shares = Counter(_name(evasion) for evasion in evasions)
         self._evasions = tuple({_name(evasion): evasion for evasion in evasions}.values())
         self._weights = torch.tensor([float(shares[_name(each)]) for each in self._evasions])
+        self._shares = torch.tensor([view.share for view in self._views])
         self._distance = distance
         self._precision = precision
         self._clean: dict[Question, Tensor] = {}
 
     def draw(self, generator: torch.Generator) -> Question:
         """A random view, condition and evasion; half of the time the forger's own crop."""
-        view = _pick(len(self._views), generator)
+        view = _weighted(self._shares, generator)
         crop = _pick(len(self._views[view].crops), generator)
         own = float(torch.rand(1, generator=generator)) < 0.5
         return Question(
             view=view,
             crop=0 if own else crop,
             condition=_pick(len(self._views[view].conditions), generator),
-            evasion=int(torch.multinomial(self._weights, 1, generator=generator)),
+            evasion=_weighted(self._weights, generator),
         )
 
     def questions(self) -> tuple[Question, ...]:
@@ -69,10 +70,6 @@ class OutputDistortion:
             for condition in range(len(self._views[view].conditions))
             for evasion in range(len(self._evasions))
         )
-
-    def place(self, question: Question) -> int:
-        """The place of the question's target."""
-        return self._views[question.view].place
 
     def distance(self, protected: Tensor, question: Question) -> Tensor:
         """Distance ``(N,)`` of the answer from the answer about the original."""
@@ -105,6 +102,10 @@ class OutputDistortion:
 
 def _name(evasion: Evasion | None) -> str:
     return evasion.name if evasion is not None else ""
+
+
+def _weighted(weights: Tensor, generator: torch.Generator) -> int:
+    return int(torch.multinomial(weights, 1, generator=generator))
 
 
 def _pick(count: int, generator: torch.Generator) -> int:

@@ -26,7 +26,7 @@ class View:
 
     The first crop is the one a forger takes; the others are the same, jittered as another
     detector would place them. ``distance`` compares two answers; None leaves it to the objective.
-    ``place`` is that of the target among those that are to be led astray.
+    ``share`` is how often it is asked beside the others.
     """
 
     target: Target
@@ -34,7 +34,7 @@ class View:
     crops: tuple[Crop, ...]
     conditions: tuple[Condition, ...]
     distance: Distance | None = None
-    place: int = 0
+    share: float = 1.0
 
 
 def resized_to(size: int) -> Crop:
@@ -53,14 +53,20 @@ def views_of_aligned(
     targets: Sequence[Target],
     labels: Mapping[str, Tensor] | None = None,
     partners: Sequence[Partner] = (),
+    shares: Sequence[float] | None = None,
 ) -> tuple[View, ...]:
-    """Views of images that are aligned faces, ``(N, 3, H, W)`` in [0, 1], one a target and role."""
+    """Views of images that are aligned faces, ``(N, 3, H, W)`` in [0, 1], one a target and role.
+
+    ``shares`` are those of the targets, all alike where left out; roles divide their target's.
+    """
     views = []
     for place, target in enumerate(targets):
         crop = resized_to(target.card.size)
-        for role in target.card.roles:
+        roles = target.card.roles
+        share = (1.0 if shares is None else shares[place]) / len(roles)
+        for role in roles:
             conditions = target.conditions(crop(images), role, labels=labels, partners=partners)
-            views.append(View(target, role, (crop,), conditions, place=place))
+            views.append(View(target, role, (crop,), conditions, share=share))
     return tuple(views)
 
 

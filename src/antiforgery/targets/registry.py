@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 GROUP = "antiforgery.targets"
 CARD_FOLDER = resources.files("antiforgery.targets") / "cards"
-ONE_OF_EACH_ROLE = ("stargan", "faceswap", "face2face")
+ONE_OF_EACH_ROLE = ("stargan", "fomm", "faceswap")
 """What a photo is protected against where nobody names a target: every role, once."""
 _MEMBERS = ("card", "conditions", "forge")
 

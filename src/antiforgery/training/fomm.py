@@ -79,14 +79,12 @@ class FommStage(Stage):
     ``still`` is the share of copies that are not warped at all. Where there are some, only they are
     compared pixel by pixel: as long as motion is not exact, a generator that is asked for pixels
     blurs. ``weight_flow`` is what it counts that landmarks come from where they are in the photo,
-    and copies from where they were warped; with ``chooses_anew`` the stage begins with every key
-    point counting the same everywhere, because early on a few of them take all.
+    and copies from where they were warped; without it a few key points take all from early on.
     """
 
     weight_landmarks: float = 0.0
     still: Share = 0.0
     weight_flow: float = 0.0
-    chooses_anew: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +140,6 @@ class FommTrainee(Trainee):
     def enter(self, stage: int) -> None:
         """Take over the stage's batch, and what counts."""
         self._stage = self.recipe.stages[stage]
-        self._begins = sum(each.steps for each in self.recipe.stages[:stage])
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """The one there is."""
@@ -150,10 +147,7 @@ class FommTrainee(Trainee):
 
     def update(self, step: int) -> dict[str, float]:
         """Bring one batch of faces to what they are driven to."""
-        if self._stage.chooses_anew and step == self._begins:
-            choice = self._network.generator.dense_motion_network.mask
-            for parameter in choice.parameters():
-                nn.init.zeros_(parameter)
+        del step
         half = self._stage.batch // 2
         index = torch.randint(len(self._faces), (2 * half,))
         others = self._relatives.draw(index[half:])
