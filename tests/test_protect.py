@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from skimage.data import astronaut, camera
+from torch import Tensor
 
 import antiforgery as af
 from antiforgery import presets
 from antiforgery.errors import CancelledError, PhotoError, UsageError
+from antiforgery.methods.robust_lab import RobustLab
+from antiforgery.objectives.base import Objective
+from antiforgery.objectives.view import View
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Pixels
@@ -85,6 +92,24 @@ def test_whatever_a_caller_has_gives_the_same_pixels(
 def test_arrays_that_are_no_photo_are_refused(wrong: object, toy_target: Target) -> None:
     with pytest.raises(UsageError):
         quickly(wrong, toy_target)
+
+
+def test_each_target_has_its_share_and_its_roles_divide_it(
+    pixels: Pixels, toy_target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, float]] = []
+    plain = RobustLab.objective
+
+    def objective(self: RobustLab, images: Tensor, views: Sequence[View], *rest: Any) -> Objective:
+        seen.extend((view.role, view.share) for view in views)
+        return plain(self, images, views, *rest)
+
+    monkeypatch.setattr(RobustLab, "objective", objective)
+    swap = type(toy_target)()
+    swap.card = replace(toy_target.card, roles=("source", "swapped"))  # type: ignore[misc]
+    protect_with(presets.resolve().model_copy(update=FEW), pixels, targets=(toy_target, swap))
+
+    assert seen == [("edited", 1.0), ("source", 0.25), ("swapped", 0.25)]
 
 
 def test_several_faces_are_all_protected(pixels: Pixels, toy_target: Target) -> None:

@@ -79,9 +79,13 @@ def run(
             versions={"antiforgery": "test"},
         )
 
-    def forgeries(*photos_and_target: object, **partners: object) -> tuple[Forgery, ...]:
-        del photos_and_target, partners
-        return (Forgery("Blond_Hair", "edited", torch.zeros(3, 8, 8), torch.ones(3, 8, 8)),)
+    def forgeries(
+        *photos_and_target: object, partners: Sequence[Partner] = ()
+    ) -> tuple[Forgery, ...]:
+        del photos_and_target
+        names = [each.name for each in partners] or ["Blond_Hair"]
+        pictures = torch.zeros(3, 8, 8), torch.ones(3, 8, 8)
+        return tuple(Forgery(name, "edited", *pictures) for name in names)
 
     judge = import_module("antiforgery.judge")
     monkeypatch.setattr(judge, "judge_files", judge_files)
@@ -164,6 +168,20 @@ def test_partners_reach_the_judge(run: Run, original: Path, asked: Asked) -> Non
     Image.fromarray(astronaut()).save(portrait)
     run(original.with_name("good.png"), "--original", original, "--partner", portrait)
     assert asked == [(ONE_OF_EACH_ROLE, None, ("her.png",))]
+
+
+def test_the_report_s_forgeries_are_with_the_partners(
+    run: Run, original: Path, tmp_path: Path
+) -> None:
+    paths = [tmp_path / folder / "her.png" for folder in ("one", "other")]
+    for path in paths:
+        path.parent.mkdir()
+        Image.fromarray(astronaut()).save(path)
+    page = tmp_path / "r.html"
+    partners = [word for path in paths for word in ("--partner", path)]
+    run(original.with_name("good.png"), "--original", original, "--report", page, *partners)
+    text = page.read_text(encoding="utf-8")
+    assert all(f"stargan (edited): {path}, forged from" in text for path in paths)
 
 
 def test_a_partner_without_a_face_is_no_verdict(run: Run, original: Path, asked: Asked) -> None:

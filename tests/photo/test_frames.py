@@ -60,7 +60,9 @@ def test_colours_are_kept_with_their_profile_or_become_those_of_none(
     write_animation([swapped], path)
     with Image.open(path) as picture:
         pixel = np.asarray(picture.convert("RGB"))[20, 30].astype(int)
+        kept = picture.info.get("icc_profile")
     assert np.abs(pixel - shown).max() <= 8
+    assert kept == (None if ending == "gif" else other_profile)
 
 
 def test_a_large_animation_is_made_smaller(tmp_path: Path) -> None:

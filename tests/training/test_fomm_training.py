@@ -40,7 +40,16 @@ TINY = replace(
     generator=(4, 4),
     blocks=1,
     log_every=1,
-    stages=(replace(RECIPE.stages[0], batch=4, steps=2),),
+    stages=(
+        replace(
+            RECIPE.stages[0],
+            batch=4,
+            steps=2,
+            still=0.0,
+            weight_landmarks=0.0,
+            weight_flow=0.0,
+        ),
+    ),
 )
 STILL = replace(
     RECIPE.stages[-1], batch=4, steps=1, still=0.5, weight_landmarks=1.0, weight_flow=1.0

@@ -44,7 +44,7 @@ class Console(Protocol):
 
 @contextmanager
 def open_console(total: int, *, as_json: bool, quiet: bool) -> Iterator[Console]:
-    """A bar on a terminal, a line per photo elsewhere, only failures where ``quiet``."""
+    """A bar on a terminal, words per photo elsewhere, only failures where ``quiet``."""
     if quiet or not sys.stderr.isatty():
         yield Lines(as_json=as_json, quiet=quiet)
         return
@@ -65,7 +65,7 @@ def open_console(total: int, *, as_json: bool, quiet: bool) -> Iterator[Console]
 
 
 class Lines:
-    """One line per photo; ``quiet`` keeps those about failures only."""
+    """A line per photo, then its verdict's; ``quiet`` keeps those about failures only."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self._as_json = as_json

@@ -181,7 +181,7 @@ class Method(ABC):
         return distance.mean()
 
     def share(self, place: int) -> float:
-        """How often the target of that place is asked, beside the first: as often."""
+        """How often the target of that place is asked, relative to the others: all alike."""
         del place
         return 1.0
 

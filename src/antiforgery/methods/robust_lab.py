@@ -6,13 +6,13 @@ What differs from the paper, and why:
 - evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018);
 - the reward rises steeply around the distance at which an answer counts as disrupted and is flat
   far from it: effort goes to what can still be won, not to what is won already or out of reach;
-- each target is asked half as often as the one before it: where no change of that energy leads
-  all astray, equal shares would lead none, and a share of the questions takes less from the first
-  than a share in every step does;
+- each target is asked half as often as the one before it: no change of that energy leads all
+  astray, equal shares would lead none, and to be asked seldom costs the first target less than to
+  be outweighed in every step;
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
   little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
   alone spends it everywhere;
-- within that budget the change goes where texture hides it, as SSIM counts it;
+- within that budget the change goes where texture hides it, as SSIM counts it (``masking``);
 - targets run in bfloat16 where the processor has it.
 """
 
@@ -43,10 +43,11 @@ _NEWS = 0.1
 class RobustLab(Method):
     """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
 
-    ``steps`` are those for one target in one role. ``bounds`` are Lab units for L, a and b;
-    ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the first step's root mean
-    square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs beside energy, in
-    squared units of [0, 1]: with more of it the change moves from flat areas into texture.
+    ``steps`` are those for one target in one role, and each further one adds as many. ``bounds``
+    are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB; ``step``
+    is the first step's root mean square in Lab units, falling to a fifth. ``masking`` is what
+    SSIM weighs beside energy, in squared units of [0, 1]: with more of it the change moves from
+    flat areas into texture.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
@@ -74,7 +75,7 @@ class RobustLab(Method):
         return LabPerturbation(bounds=self.bounds)
 
     def for_views(self, count: int) -> RobustLab:
-        """As many steps for each target and role as for one."""
+        """As many steps more as there are targets and roles; shares divide them."""
         return replace(self, steps=self.steps * count)
 
     def for_grey(self) -> RobustLab:

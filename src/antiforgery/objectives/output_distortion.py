@@ -42,24 +42,24 @@ class OutputDistortion:
         """
         self._images = images
         self._views = tuple(views)
-        shares = Counter(_name(evasion) for evasion in evasions)
+        named = Counter(_name(evasion) for evasion in evasions)
         self._evasions = tuple({_name(evasion): evasion for evasion in evasions}.values())
-        self._weights = torch.tensor([float(shares[_name(each)]) for each in self._evasions])
-        self._shares = torch.tensor([view.share for view in self._views])
+        self._evasion_shares = torch.tensor([float(named[_name(each)]) for each in self._evasions])
+        self._view_shares = torch.tensor([view.share for view in self._views])
         self._distance = distance
         self._precision = precision
         self._clean: dict[Question, Tensor] = {}
 
     def draw(self, generator: torch.Generator) -> Question:
         """A random view, condition and evasion; half of the time the forger's own crop."""
-        view = _weighted(self._shares, generator)
+        view = _weighted(self._view_shares, generator)
         crop = _pick(len(self._views[view].crops), generator)
         own = float(torch.rand(1, generator=generator)) < 0.5
         return Question(
             view=view,
             crop=0 if own else crop,
             condition=_pick(len(self._views[view].conditions), generator),
-            evasion=_weighted(self._weights, generator),
+            evasion=_weighted(self._evasion_shares, generator),
         )
 
     def questions(self) -> tuple[Question, ...]:

@@ -1,8 +1,8 @@
 """Colour profiles (ICC.1).
 
 An RGB profile is kept and the numbers stay as they are: DeepFake tools read the numbers and know
-no profile, and pixels outside the face stay to the bit. Only what has no RGB numbers (CMYK) is
-converted, to sRGB.
+no profile, and pixels outside the face stay to the bit. Only what has no RGB numbers (CMYK), or
+goes where no profile can (a GIF), is converted, to sRGB.
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def sheet(
     stacks = [(label, stacked(pictures)) for label, pictures in columns]
     counts = {len(stack) for _, stack in stacks} | ({len(names)} if names else set())
     if len(counts) != 1:
-        raise UsageError("A sheet needs columns with the same number of pictures each.")
+        raise UsageError(
+            "A sheet needs columns with the same number of pictures each, and as many names or none."
+        )
     head = _LABEL if names else 0
     line = head + cell + _GAP
     height = _LABEL + counts.pop() * line
