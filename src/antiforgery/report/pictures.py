@@ -76,7 +76,7 @@ def sheet(
     counts = {len(stack) for _, stack in stacks} | ({len(names)} if names else set())
     if len(counts) != 1:
         raise UsageError(
-            "A sheet needs columns with the same number of pictures each, and as many names or none."
+            "A sheet needs columns with the same number of pictures each, and as many names."
         )
     head = _LABEL if names else 0
     line = head + cell + _GAP
