@@ -363,6 +363,16 @@ class FirstOrderMotion(NetworkTarget[FirstOrderNetwork]):
         moved = relative(source, detector(frame), detector(first))
         return self._network.move(images, source, moved)
 
+    def key_points(self, images: Tensor) -> Tensor:
+        """Where they lie in images ``(N, 3, H, W)`` in [0, 1]: ``(N, K, 2)``, in fractions of it.
+
+        Raises:
+            UsageError: The images have sides that the network cannot take.
+        """
+        self._refuse(images.shape[-2:])
+        found: KeyPoints = self._network.kp_detector(images)
+        return (found.values + 1) / 2
+
     def _refuse(self, sides: Sequence[int]) -> None:
         multiple, smallest = self._network.multiple, self._network.smallest
         if any(side % multiple or side < smallest for side in sides):
