@@ -139,12 +139,12 @@ def test_effort_goes_to_answers_about_to_be_won() -> None:
     assert slopes[1] > 10 * slopes[2]
 
 
-def test_each_target_is_asked_half_as_often_as_the_one_before_it() -> None:
-    assert [RobustLab().share(place) for place in range(4)] == [1.0, 0.5, 0.25, 0.125]
+def test_shares_fall_from_target_to_target() -> None:
+    assert [RobustLab(later=0.5).share(place) for place in range(4)] == [1.0, 0.5, 0.25, 0.125]
 
 
 def test_who_is_named_first_is_led_further_astray(images: Tensor, toy_target: Target) -> None:
-    method = RobustLab(steps=40, psnr=36.0, middle=0.1)
+    method = RobustLab(steps=40, psnr=36.0, middle=0.1, later=0.5)
     rival = Smooth(toy_target)
     asked = toy_target.conditions(images, "edited")[0]
 

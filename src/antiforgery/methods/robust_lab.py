@@ -6,9 +6,8 @@ What differs from the paper, and why:
 - evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018);
 - the reward rises steeply around the distance at which an answer counts as disrupted and is flat
   far from it: effort goes to what can still be won, not to what is won already or out of reach;
-- each target is asked half as often as the one before it: no change of that energy leads all
-  astray, equal shares would lead none, and to be asked seldom costs the first target less than to
-  be outweighed in every step;
+- each target is asked a tenth as often as the one before it: no change of that energy leads all
+  astray, equal shares would lead none, and a half for the motion model was seen as patches on skin;
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
   little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
   alone spends it everywhere;
@@ -66,7 +65,7 @@ class RobustLab(Method):
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
-    later: float = 0.5
+    later: float = 0.1
     relent: float = 0.1
     stop_when_met: bool = False
 
