@@ -101,6 +101,15 @@ def test_a_photo_without_a_face_is_judged_whole(toy_target: Target) -> None:
     assert "No face" in verdict.warnings[0]
 
 
+def test_an_original_that_is_another_picture_is_doubted(
+    photo: Photo, changed: Photo, toy_target: Target
+) -> None:
+    mirrored = photo.with_pixels(np.ascontiguousarray(photo.pixels[:, ::-1]))
+    (doubt,) = judge(mirrored, photo, [toy_target], evasions=[]).warnings
+    assert "is this the original" in doubt
+    assert judge(photo, changed, [toy_target], evasions=[]).warnings == ()
+
+
 def test_photos_of_different_sizes_are_refused(photo: Photo, toy_target: Target) -> None:
     other = replace(photo, pixels=photo.pixels[:-1])
     with pytest.raises(UsageError, match="differ in size"):

@@ -38,6 +38,8 @@ from antiforgery.targets.partner import Partner
 PROTOCOL = 1
 _WHO_IS_SEEN: tuple[Role, ...] = ("source", "swapped")
 """Roles whose forgeries are about an identity."""
+_ANOTHER_PICTURE = 25.0
+"""PSNR in dB, below which a photo is hardly a protected version of another."""
 EVASIONS = ("jpeg:75:420", "resize:0.5", "blur:1.5")
 """What is tried by default beside the photo as it is."""
 
@@ -239,11 +241,7 @@ def judge(
     place = device or torch.device("cpu")
     resolved = [on_device(target, place) for target in targets]
     faces, regions = regions_of(original, protected, [target for target, _ in resolved], place)
-    warnings = (
-        ()
-        if faces
-        else ("No face was found in the protected photo, so the whole picture was judged as one.",)
-    )
+    visibility = visibility_over(regions)
     verdicts = []
     for target, role in _in_each_role(resolved):
         alike = bundled_identity(target.card.template, place) if role in _WHO_IS_SEEN else None
@@ -256,11 +254,22 @@ def judge(
         verdicts.append(_summarise(target, role, names, found, alike))
     return Verdict(
         faces=len(faces),
-        visibility=visibility_over(regions),
+        visibility=visibility,
         targets=tuple(verdicts),
-        warnings=warnings,
+        warnings=tuple(_doubts(faces, visibility)),
         versions=versions(),
     )
+
+
+def _doubts(faces: Sequence[Face], visibility: Visibility) -> Iterator[str]:
+    """Whether the verdict is about what it seems to be about."""
+    if not faces:
+        yield "No face was found in the protected photo, so the whole picture was judged as one."
+    if visibility.psnr < _ANOTHER_PICTURE:
+        yield (
+            f"The photos differ by a PSNR of {visibility.psnr:.1f} dB, which is more than protection "
+            "changes: is this the original that the protected photo was made from?"
+        )
 
 
 @torch.no_grad()
