@@ -267,8 +267,8 @@ def _doubts(faces: Sequence[Face], visibility: Visibility) -> Iterator[str]:
         yield "No face was found in the protected photo, so the whole picture was judged as one."
     if visibility.psnr < _ANOTHER_PICTURE:
         yield (
-            f"The photos are {visibility.psnr:.1f} dB apart (PSNR), further than protection moves a "
-            "photo: is this the original that the protected one was made from?"
+            f"The photos are {visibility.psnr:.1f} dB apart (PSNR), further than protection moves "
+            "one: is this the original that the protected one was made from?"
         )
 
 
