@@ -20,12 +20,11 @@ from torch.nn import functional as F
 from antiforgery.errors import PhotoError, UsageError
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo import xmp
-from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Metadata, Photo, Pixels
 from antiforgery.targets.base import Condition, Target
 from antiforgery.targets.card import Point, Role
 from antiforgery.targets.driving import is_driven
-from antiforgery.targets.partner import Partner, partner_of
+from antiforgery.targets.partner import Partner, partner_in, partner_of
 
 _FADE = 0.1
 """Width of the forgery's faded border, as a fraction of the crop's side."""
@@ -201,7 +200,7 @@ def drivers_in(
     found: list[Partner] = []
     room = _MOST_GIGABYTES * 1e9
     for path in named:
-        for driver in _drivers_of(path, skip) if path.is_dir() else [_driver(path)]:
+        for driver in _drivers_of(path, skip) if path.is_dir() else [partner_in(path)]:
             found.append(driver.cut_out(template))
             room -= found[-1].pixels.nbytes
             if room < 0:
@@ -228,7 +227,7 @@ def _drivers_of(folder: Path, skip: Callable[[str], None]) -> Iterator[Partner]:
     found = False
     for path in files:
         try:
-            driver = _driver(path)
+            driver = partner_in(path)
         except (PhotoError, UsageError) as error:
             skip(f"{path.name} is left out: {error}")
             continue
@@ -240,10 +239,6 @@ def _drivers_of(folder: Path, skip: Callable[[str], None]) -> Iterator[Partner]:
 
 def _may_be_photo(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".")
-
-
-def _driver(path: Path) -> Partner:
-    return partner_of(read_photo(path).pixels, path.name)
 
 
 def _pasted(receives: Partner, forged: Tensor, target: Target) -> Pixels:

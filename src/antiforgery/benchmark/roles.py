@@ -26,7 +26,7 @@ from antiforgery.photo.decode import read_photo
 from antiforgery.photo.encode import write_photo
 from antiforgery.presets import Settings
 from antiforgery.protect import protect_with
-from antiforgery.targets.partner import partner_of
+from antiforgery.targets.partner import partner_in
 
 NAME = "roles"
 VERSION = 1
@@ -94,7 +94,7 @@ def measure(sample: Sample, other: Sample, settings: Settings, out: Path) -> Mea
         read_photo(source),
         read_photo(output),
         settings.targets,
-        partners=(partner_of(read_photo(partner).pixels, partner.name),),
+        partners=(partner_in(partner),),
     )
     return Measured(seconds, verdict)
 

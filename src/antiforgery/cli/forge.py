@@ -60,7 +60,7 @@ def forge(
     from antiforgery.errors import UsageError
     from antiforgery.photo import read_photo
     from antiforgery.simulate import Forger, drivers_in
-    from antiforgery.targets.partner import partner_of
+    from antiforgery.targets.partner import partner_in
 
     drivers = driver or []
     _refuse_originals(output, [photo, *(partner or ()), *drivers])
@@ -72,7 +72,7 @@ def forge(
     loaded, roles = targets.with_roles(target)
     if drivers or frames:
         roles = _animated(loaded.card.name, roles)
-    partners = [partner_of(read_photo(path).pixels, path.name) for path in partner or ()]
+    partners = [partner_in(path) for path in partner or ()]
     template = loaded.card.template
     partners += drivers_in(drivers, lambda line: typer.echo(line, err=True), template)
     forger = Forger.of(read_photo(photo), loaded, partners)

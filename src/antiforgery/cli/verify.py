@@ -114,14 +114,12 @@ def _targets(named: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _partners(photos: Sequence[Path]) -> tuple[Partner, ...]:
-    from antiforgery.photo import read_photo
-    from antiforgery.targets.partner import partner_of
+    from antiforgery.targets.partner import partner_in
 
     names = [path.name for path in photos]
     # By name their forgeries are told apart.
-    called = [str(path) if names.count(path.name) > 1 else path.name for path in photos]
     return tuple(
-        partner_of(read_photo(path).pixels, name) for path, name in zip(photos, called, strict=True)
+        partner_in(path, str(path) if names.count(path.name) > 1 else None) for path in photos
     )
 
 

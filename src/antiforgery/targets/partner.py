@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from antiforgery.errors import UsageError
 from antiforgery.photo import canvas as geometry
+from antiforgery.photo.decode import read_photo
 from antiforgery.photo.faces import find_faces
 from antiforgery.photo.model import Face, Pixels
 from antiforgery.targets.card import Point
@@ -63,6 +65,14 @@ def partner_of(pixels: Pixels, name: str) -> Partner:
     if not faces:
         raise UsageError(f"No face was found in {name}: give another photo.")
     return Partner(name, pixels, max(faces, key=_area))
+
+
+def partner_in(path: Path, name: str | None = None) -> Partner:
+    """The largest face of the photo in a file, called ``name``, else as the file is.
+
+    Raises ``PhotoError`` for a file that is no photo, ``UsageError`` where no face is found.
+    """
+    return partner_of(read_photo(path).pixels, name or path.name)
 
 
 def _area(face: Face) -> float:
