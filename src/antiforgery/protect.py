@@ -20,7 +20,7 @@ from antiforgery.evasions.base import Evasion
 from antiforgery.judge import Verdict, judge, judging_device, on_device, pick_device
 from antiforgery.methods import Method
 from antiforgery.methods.base import Watch, check_images
-from antiforgery.objectives.view import View, crops_of_canvas
+from antiforgery.objectives.view import View, crops_of_canvas, views_of_target
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo import raster
 from antiforgery.photo.decode import read_photo
@@ -372,12 +372,12 @@ class _Work:
         crops = crops_of_canvas(
             canvas, target, jittered=self.method.jittered_crops, generator=generator
         )
-        share = self.method.share(place) / len(roles)
-        views = []
-        for role in roles:
-            with torch.no_grad():
-                conditions = target.conditions(
-                    crops[0](images), role, labels=self.labels, partners=self.partners
-                )
-            views.append(View(target, role, crops, conditions, share=share))
-        return views
+        return views_of_target(
+            target,
+            roles,
+            crops,
+            images,
+            share=self.method.share(place),
+            labels=self.labels,
+            partners=self.partners,
+        )

@@ -59,15 +59,39 @@ def views_of_aligned(
 
     ``shares`` are those of the targets, all alike where left out; roles divide their target's.
     """
-    views = []
+    views: list[View] = []
     for place, target in enumerate(targets):
-        crop = resized_to(target.card.size)
-        roles = target.card.roles
-        share = (1.0 if shares is None else shares[place]) / len(roles)
-        for role in roles:
-            conditions = target.conditions(crop(images), role, labels=labels, partners=partners)
-            views.append(View(target, role, (crop,), conditions, share=share))
+        crops = (resized_to(target.card.size),)
+        share = 1.0 if shares is None else shares[place]
+        views += views_of_target(
+            target, target.card.roles, crops, images, share=share, labels=labels, partners=partners
+        )
     return tuple(views)
+
+
+@torch.no_grad()
+def views_of_target(
+    target: Target,
+    roles: Sequence[Role],
+    crops: tuple[Crop, ...],
+    images: Tensor,
+    *,
+    share: float,
+    labels: Mapping[str, Tensor] | None = None,
+    partners: Sequence[Partner] = (),
+) -> list[View]:
+    """Views of images ``(N, 3, H, W)`` in [0, 1], one a role; roles divide the target's share."""
+    seen = crops[0](images)
+    return [
+        View(
+            target,
+            role,
+            crops,
+            target.conditions(seen, role, labels=labels, partners=partners),
+            share=share / len(roles),
+        )
+        for role in roles
+    ]
 
 
 def crops_of_canvas(
