@@ -48,6 +48,9 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
     by_target = {name: forgeries(before, after, name) for name in settings.targets}
     shown = [each for found in by_target.values() for each in found]
     rows = len(shown)
+    sections = [
+        section for name, found in by_target.items() for section in forgery_sections(name, found)
+    ]
     sheet(
         [
             ("photo", _repeat(before.pixels, rows)),
@@ -57,23 +60,12 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
             ("forged after", np.stack([enlarged(each.after) for each in shown])),
         ],
         folder / "sheet.png",
-        names=[
-            f"{name} ({each.role}): {each.condition}"
-            for name, found in by_target.items()
-            for each in found
-        ],
+        names=[section.title for section in sections],
     )
     write_report(
         folder / "report.html",
         verdict,
-        [
-            photo_section(before.pixels, after.pixels),
-            *(
-                section
-                for name, found in by_target.items()
-                for section in forgery_sections(name, found)
-            ),
-        ],
+        [photo_section(before.pixels, after.pixels), *sections],
         title="What a forger makes of the astronaut",
     )
     return Demo(photo, protected, folder / "sheet.png", folder / "report.html", verdict)
