@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from skimage.color import rgb2lab
 from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 from torch.nn import functional as F
@@ -117,6 +119,20 @@ def test_the_change_goes_where_texture_hides_it(toy_target: Target) -> None:
         return float(moved[..., 16:].sum() / moved.sum())
 
     assert share_in_texture(0.1) > share_in_texture(0.0) + 0.1
+
+
+def test_luminance_takes_a_smaller_part_than_colour(images: Tensor, toy_target: Target) -> None:
+    def share_of_luminance(luminance: float) -> float:
+        method = RobustLab(steps=15, psnr=36.0, luminance=luminance)
+        lab, before = (
+            rgb2lab(each.permute(0, 2, 3, 1).numpy())
+            for each in (method(images, [toy_target]), images)
+        )
+        moved = np.square(lab - before).sum(axis=(0, 1, 2))
+        return float(moved[0] / moved.sum())
+
+    assert share_of_luminance(0.0) < 0.02
+    assert share_of_luminance(0.1) < 0.5 * share_of_luminance(1.0)
 
 
 def test_masking_is_the_slope_of_energy_and_ssim(images: Tensor) -> None:

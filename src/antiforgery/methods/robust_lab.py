@@ -11,6 +11,8 @@ What differs from the paper, and why:
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
   little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
   alone spends it everywhere;
+- a unit of luminance costs about six times the energy of one of a or b, so it follows its gradient
+  less far (``luminance``);
 - within that budget the change goes where texture hides it, as SSIM counts it (``masking``);
 - targets run in bfloat16 where the processor has it.
 """
@@ -44,7 +46,8 @@ class RobustLab(Method):
 
     ``steps`` are those for one target in one role, and each further one adds as many. ``bounds``
     are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB; ``step``
-    is the first step's root mean square in Lab units, falling to a fifth. ``masking`` is what
+    is the first step's root mean square in Lab units, falling to a fifth. ``luminance`` is how far
+    L follows its gradient where a and b follow theirs by 1. ``masking`` is what
     SSIM weighs beside energy, in squared units of [0, 1]: with more of it the change moves from
     flat areas into texture.
     ``later`` is how often a target is asked beside the one before it.
@@ -57,11 +60,12 @@ class RobustLab(Method):
     name: ClassVar[str] = "robust_lab"
     jittered_crops: ClassVar[int] = 3
 
-    steps: int = 50
-    bounds: tuple[float, float, float] = (3.0, 4.0, 4.0)
-    psnr: float = 37.0
+    steps: int = 60
+    bounds: tuple[float, float, float] = (5.0, 8.0, 8.0)
+    psnr: float = 36.4
     step: float = 0.25
-    masking: float = 0.01
+    luminance: float = 0.5
+    masking: float = 0.008
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
@@ -130,17 +134,17 @@ class _BudgetedMomentum:
 
     def __init__(self, method: RobustLab, delta: Tensor, masking: Tensor) -> None:
         self._method = method
-        self._masking = masking
         self._momentum = torch.zeros_like(delta)
         self._usual: Tensor | None = None
         self._psnr = method.psnr
         # A closed channel must not take its share of the step.
-        self._open = delta.new_tensor(method.bounds).view(1, 3, 1, 1) > 0
+        is_open = delta.new_tensor(method.bounds).view(1, 3, 1, 1) > 0
+        self._ease = masking * is_open * delta.new_tensor((method.luminance, 1, 1)).view(1, 3, 1, 1)
 
     def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
         """The next perturbation; a small gradient, from a flat reward, changes little of it."""
         method = self._method
-        gradient = gradient * self._open * self._masking
+        gradient = gradient * self._ease
         self._momentum = method.momentum * self._momentum + gradient / self._size(gradient)
         length = method.step * (1 - 0.8 * evidence.step / method.steps)
         delta = delta - length * self._momentum / rms(self._momentum)
