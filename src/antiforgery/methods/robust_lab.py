@@ -61,11 +61,11 @@ class RobustLab(Method):
     jittered_crops: ClassVar[int] = 3
 
     steps: int = 60
-    bounds: tuple[float, float, float] = (5.0, 8.0, 8.0)
-    psnr: float = 36.4
+    bounds: tuple[float, float, float] = (5.0, 9.0, 9.0)
+    psnr: float = 36.45
     step: float = 0.25
-    luminance: float = 0.5
-    masking: float = 0.008
+    luminance: float = 0.6
+    masking: float = 0.009
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
