@@ -11,9 +11,8 @@ What differs from the paper, and why:
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
   little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
   alone spends it everywhere;
-- a unit of luminance costs about six times the energy of one of a or b, so it follows its gradient
-  less far (``luminance``);
-- within that budget the change goes where texture hides it, as SSIM counts it (``masking``);
+- within that budget steps are steepest for the least of what is seen: energy, which texture hides
+  as SSIM counts it (``masking``), and colour difference (``colour``), pixel by pixel;
 - targets run in bfloat16 where the processor has it.
 """
 
@@ -29,7 +28,7 @@ from torch import Tensor
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ledger, Method
 from antiforgery.methods.updates import Evidence, UpdateRule, rms
-from antiforgery.metrics.ssim import tolerance
+from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View
@@ -46,10 +45,10 @@ class RobustLab(Method):
 
     ``steps`` are those for one target in one role, and each further one adds as many. ``bounds``
     are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB; ``step``
-    is the first step's root mean square in Lab units, falling to a fifth. ``luminance`` is how far
-    L follows its gradient where a and b follow theirs by 1. ``masking`` is what
+    is the first step's root mean square in Lab units, falling to a fifth. ``masking`` is what
     SSIM weighs beside energy, in squared units of [0, 1]: with more of it the change moves from
-    flat areas into texture.
+    flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs beside energy, in
+    the same units: with more of it colours change less, and luminance with them.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
@@ -61,11 +60,11 @@ class RobustLab(Method):
     jittered_crops: ClassVar[int] = 3
 
     steps: int = 60
-    bounds: tuple[float, float, float] = (5.0, 9.0, 9.0)
-    psnr: float = 36.45
-    step: float = 0.25
-    luminance: float = 0.6
-    masking: float = 0.009
+    bounds: tuple[float, float, float] = (14.0, 28.0, 28.0)
+    psnr: float = 36.25
+    step: float = 0.8
+    masking: float = 0.003
+    colour: float = 4e-5
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
@@ -100,7 +99,10 @@ class RobustLab(Method):
 
     def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
         """Normalised momentum under an energy budget, where the image hides a change."""
-        return _BudgetedMomentum(self, delta, masking_of(images, self.masking))
+        seen = visible_metric(images, masking=self.masking, colour=self.colour)
+        # A closed channel must not take its share of the step.
+        is_open = torch.tensor(self.bounds, device=delta.device) > 0
+        return _BudgetedMomentum(self, delta, ease(seen, is_open))
 
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
         """How surely answers are disrupted, from 0 to 1: half where they move ``middle`` times."""
@@ -132,19 +134,17 @@ class RobustLab(Method):
 class _BudgetedMomentum:
     """Steps of fixed length along normalised momentum; energy above the budget is scaled away."""
 
-    def __init__(self, method: RobustLab, delta: Tensor, masking: Tensor) -> None:
+    def __init__(self, method: RobustLab, delta: Tensor, ease: Tensor) -> None:
         self._method = method
         self._momentum = torch.zeros_like(delta)
         self._usual: Tensor | None = None
         self._psnr = method.psnr
-        # A closed channel must not take its share of the step.
-        is_open = delta.new_tensor(method.bounds).view(1, 3, 1, 1) > 0
-        self._ease = masking * is_open * delta.new_tensor((method.luminance, 1, 1)).view(1, 3, 1, 1)
+        self._ease = ease
 
     def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
         """The next perturbation; a small gradient, from a flat reward, changes little of it."""
         method = self._method
-        gradient = gradient * self._ease
+        gradient = follow(self._ease, gradient)
         self._momentum = method.momentum * self._momentum + gradient / self._size(gradient)
         length = method.step * (1 - 0.8 * evidence.step / method.steps)
         delta = delta - length * self._momentum / rms(self._momentum)
@@ -165,16 +165,6 @@ class _BudgetedMomentum:
         method = self._method
         met = evidence.least >= method.goal * evidence.threshold
         return self._psnr + method.relent if met else max(method.psnr, self._psnr - method.relent)
-
-
-def masking_of(images: Tensor, share: float) -> Tensor:
-    """How far each pixel may follow its gradient: the slopes of energy and SSIM, traded off.
-
-    Raising a distance for the least of ``squared change x (1 + share / tolerance)`` leads along the
-    gradient times the inverse of the bracket. Shape: ``(N, 3, H, W)`` gives ``(N, 1, H, W)``;
-    all 1 where ``share`` is 0, which weighs energy alone.
-    """
-    return 1 / (1 + share / tolerance(images))
 
 
 def fast_precision(device: torch.device) -> torch.dtype:
