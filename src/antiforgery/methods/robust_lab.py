@@ -60,11 +60,11 @@ class RobustLab(Method):
     jittered_crops: ClassVar[int] = 3
 
     steps: int = 60
-    bounds: tuple[float, float, float] = (8.0, 16.0, 16.0)
-    psnr: float = 36.6
-    step: float = 0.5
-    masking: float = 0.008
-    colour: float = 1e-4
+    bounds: tuple[float, float, float] = (5.0, 10.0, 10.0)
+    psnr: float = 37.2
+    step: float = 0.4
+    masking: float = 0.014
+    colour: float = 2e-4
     momentum: float = 0.8
     middle: float = 1.5
     goal: float = 3.0
