@@ -48,7 +48,7 @@ class RobustLab(Method):
     is the first step's root mean square in Lab units, falling to a fifth. ``masking`` is what
     SSIM weighs beside energy, in squared units of [0, 1]: with more of it the change moves from
     flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs beside energy, in
-    the same units: with more of it colours change less, and luminance with them.
+    the same units: with more of it the same energy is less of a colour difference.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
