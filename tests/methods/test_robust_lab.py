@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from antiforgery import evasions
+from antiforgery.errors import UsageError
 from antiforgery.methods import RobustLab
 from antiforgery.metrics import l2
 from antiforgery.objectives.output_distortion import OutputDistortion
@@ -102,6 +103,19 @@ def test_each_target_and_role_gets_its_own_steps(images: Tensor, toy_target: Tar
     method = RobustLab(steps=4).for_views(3)
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (12, 12)
+
+
+def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:
+    taken: list[tuple[int, int]] = []
+    method = RobustLab(steps=4, longer=2.5).for_views(2)
+    method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
+    assert taken[-1] == (20, 20)
+
+
+@pytest.mark.parametrize("longer", [0.0, -1.0, float("inf"), float("nan")])
+def test_steps_are_multiplied_by_a_number_above_zero(longer: float) -> None:
+    with pytest.raises(UsageError, match="longer"):
+        RobustLab(longer=longer)
 
 
 def test_the_change_goes_where_texture_hides_it(toy_target: Target) -> None:

@@ -18,6 +18,7 @@ What differs from the paper, and why:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -25,6 +26,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ledger, Method
 from antiforgery.methods.updates import Evidence, UpdateRule, rms
@@ -43,25 +45,30 @@ _NEWS = 0.1
 class RobustLab(Method):
     """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
 
-    ``steps`` are those for one target in one role, and each further one adds as many. ``bounds``
-    are Lab units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB; ``step``
-    is the first step's root mean square in Lab units, falling to a fifth. ``masking`` is what
-    SSIM weighs beside energy, in squared units of [0, 1]: with more of it the change moves from
-    flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs beside energy, in
-    the same units: with more of it the same energy is less of a colour difference.
+    ``steps`` are those for one target in one role, and each further one adds as many; ``longer`` is
+    how many times that :meth:`for_views` takes, where more is to be withstood. ``bounds`` are Lab
+    units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the
+    first step's root mean square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs
+    beside energy, in squared units of [0, 1]: with more of it the change moves from flat areas
+    into texture. ``colour`` is what a squared unit of CIEDE2000 weighs beside energy, in the same
+    units: with more of it the same energy is less of a colour difference.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
     budget shrinks while every question is answered so, and grows back while one is not;
     ``stop_when_met`` ends the run instead.
+
+    Raises:
+        UsageError: a ``longer`` that is not above 0 and finite.
     """
 
     name: ClassVar[str] = "robust_lab"
     jittered_crops: ClassVar[int] = 3
 
     steps: int = 60
+    longer: float = 1.0
     bounds: tuple[float, float, float] = (5.0, 10.0, 10.0)
-    psnr: float = 37.2
+    psnr: float = 37.3
     step: float = 0.4
     masking: float = 0.014
     colour: float = 2e-4
@@ -72,13 +79,17 @@ class RobustLab(Method):
     relent: float = 0.1
     stop_when_met: bool = False
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.longer) and self.longer > 0):
+            raise UsageError(f"longer is a number above 0, not {self.longer}.")
+
     def perturbation(self) -> LabPerturbation:
         """L, a and b within ``bounds``."""
         return LabPerturbation(bounds=self.bounds)
 
     def for_views(self, count: int) -> RobustLab:
-        """As many steps more as there are targets and roles; shares divide them."""
-        return replace(self, steps=self.steps * count)
+        """As many steps more as there are targets and roles, ``longer``; shares divide them."""
+        return replace(self, steps=max(1, round(self.steps * self.longer * count)), longer=1.0)
 
     def for_grey(self) -> RobustLab:
         """Luminance alone."""
