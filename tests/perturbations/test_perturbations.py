@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 from skimage import color as reference
 from torch import Tensor
 
@@ -174,3 +175,45 @@ def test_bounds_that_cannot_be_meant_are_refused(bounds: tuple[float, float, flo
 def test_an_rgb_bound_in_levels_is_refused(bound: float) -> None:
     with pytest.raises(UsageError, match="above 0 and at most 1"):
         RGBPerturbation(bound=bound)
+
+
+def test_a_patch_of_one_colour_is_held_back_to_the_tint() -> None:
+    held = LabPerturbation(bounds=(8.0, 20.0, 20.0), tint=3.0)
+    patch = torch.tensor([6.0, 10.0, -2.0]).view(1, 3, 1, 1).expand(1, 3, 60, 80).clone()
+
+    held.project_(patch)
+
+    expected = torch.tensor([6.0, 3.0, -2.0]).view(1, 3, 1, 1).expand_as(patch)
+    torch.testing.assert_close(patch, expected)
+
+
+def test_a_fine_pattern_is_no_tint() -> None:
+    held = LabPerturbation(bounds=(8.0, 20.0, 20.0), tint=0.5)
+    rows, columns = torch.meshgrid(torch.arange(80), torch.arange(80), indexing="ij")
+    checks = (5.0 * (1 - 2 * ((rows + columns) % 2))).expand(1, 3, 80, 80).clone()
+    before = checks.clone()
+
+    held.project_(checks)
+
+    torch.testing.assert_close(checks, before)
+
+
+def test_a_disc_loses_most_of_what_exceeds_the_tint() -> None:
+    held = LabPerturbation(bounds=(8.0, 20.0, 20.0), tint=3.0)
+    rows, columns = torch.meshgrid(torch.arange(160), torch.arange(160), indexing="ij")
+    inside = (rows - 80).square() + (columns - 80).square() < 12**2
+    disc = torch.where(inside, 15.0, 0.0).expand(1, 3, 160, 160).clone()
+
+    for _ in range(5):
+        held.project_(disc)
+
+    # Judged by another filter than the one that held it back.
+    middle = gaussian_filter(disc[0, 1].numpy(), 4.0)[80, 80]
+    assert middle < 4.0
+    assert float(disc[0, 0].max()) == 8.0
+
+
+@pytest.mark.parametrize("tint", [0.0, -1.0, float("nan")])
+def test_a_tint_is_above_zero(tint: float) -> None:
+    with pytest.raises(UsageError, match="tint"):
+        LabPerturbation(bounds=(1.0, 1.0, 1.0), tint=tint)

@@ -47,11 +47,12 @@ class RobustLab(Method):
 
     ``steps`` are those for one target in one role, and each further one adds as many; ``longer`` is
     how many times that :meth:`for_views` takes, where more is to be withstood. ``bounds`` are Lab
-    units for L, a and b; ``psnr`` is the least PSNR of the changed images in dB; ``step`` is the
-    first step's root mean square in Lab units, falling to a fifth. ``masking`` is what SSIM weighs
-    beside energy, in squared units of [0, 1]: with more of it the change moves from flat areas
-    into texture. ``colour`` is what a squared unit of CIEDE2000 weighs beside energy, in the same
-    units: with more of it the same energy is less of a colour difference.
+    units for L, a and b, ``tint`` for the local mean of a and of b; ``psnr`` is the least PSNR of
+    the changed images in dB; ``step`` is the first step's root mean square in Lab units, falling to
+    a fifth. ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of
+    it the change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000
+    weighs beside energy, in the same units: with more of it the same energy is less of a colour
+    difference.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
     many times it shall move. ``relent`` is by how many dB a step the
@@ -68,7 +69,8 @@ class RobustLab(Method):
     steps: int = 60
     longer: float = 1.0
     bounds: tuple[float, float, float] = (5.0, 10.0, 10.0)
-    psnr: float = 37.3
+    tint: float = math.inf
+    psnr: float = 37.05
     step: float = 0.4
     masking: float = 0.014
     colour: float = 2e-4
@@ -84,8 +86,8 @@ class RobustLab(Method):
             raise UsageError(f"longer is a number above 0, not {self.longer}.")
 
     def perturbation(self) -> LabPerturbation:
-        """L, a and b within ``bounds``."""
-        return LabPerturbation(bounds=self.bounds)
+        """L, a and b within ``bounds``, without patches of one colour."""
+        return LabPerturbation(bounds=self.bounds, tint=self.tint)
 
     def for_views(self, count: int) -> RobustLab:
         """As many steps more as there are targets and roles, ``longer``; shares divide them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from antiforgery.straight_through import clip_straight_through
 
 START = 0.1
 """The share of its bound within which a random start is drawn."""
+NEIGHBOURHOOD = 1 / 40
+"""Sigma of the Gaussian that averages a tint, in longer sides of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +28,16 @@ class LabPerturbation:
     paper's are ``(0.0, 5.5, 5.5)``: its epsilon of 0.05 is of a and b divided by 110. With L alone
     a grey pixel stays exactly grey.
 
+    ``tint`` is how far the local mean of a or b may go: fine patterns average out, a patch of one
+    colour does not. Eyes are keenest for coarse changes of colour (Mullen, J. Physiol. 359, 1985),
+    and in highlights, where a channel is clipped, such a patch costs hardly any energy.
+
     Raises:
-        UsageError: a bound that is negative or not finite, or no bound above 0.
+        UsageError: a bound that is negative or not finite, or no bound above 0; a tint not above 0.
     """
 
     bounds: tuple[float, float, float]
+    tint: float = math.inf
 
     def __post_init__(self) -> None:
         usable = all(math.isfinite(bound) and bound >= 0 for bound in self.bounds)
@@ -38,6 +46,8 @@ class LabPerturbation:
                 "Bounds in Lab are three numbers of 0 or more, for L, a and b, at least one above "
                 f"0, not {self.bounds}."
             )
+        if not self.tint > 0:
+            raise UsageError(f"A tint is a number above 0, not {self.tint}.")
 
     @property
     def luminance_only(self) -> bool:
@@ -78,10 +88,32 @@ class LabPerturbation:
         return self.prepare(images)(delta)
 
     def project_(self, delta: Tensor) -> Tensor:
-        """Clip each channel to its bound in place and return ``delta``."""
+        """Take back what tints, then clip each channel to its bound, in place; return ``delta``.
+
+        One pass: close to a patch's rim a little more than ``tint`` may be left.
+        """
         limits = self._limits(delta)
         with torch.no_grad():
+            if math.isfinite(self.tint):
+                mean = _local_mean(delta[:, 1:])
+                delta[:, 1:] -= mean - mean.clamp(-self.tint, self.tint)
             return delta.clamp_(-limits, limits)
 
     def _limits(self, like: Tensor) -> Tensor:
         return torch.tensor(self.bounds, dtype=like.dtype, device=like.device)[:, None, None]
+
+
+def _local_mean(planes: Tensor) -> Tensor:
+    """Gaussian means of ``(N, C, H, W)``, same shape; at the border over what is there."""
+    height, width = planes.shape[2:]
+    sigma = NEIGHBOURHOOD * max(height, width)
+    down, across = (_means(length, sigma).to(planes) for length in (height, width))
+    return down @ planes @ across.T
+
+
+@lru_cache(maxsize=16)
+def _means(length: int, sigma: float) -> Tensor:
+    """Weights ``(length, length)`` of Gaussian means along a line of pixels, rows summing to 1."""
+    places = torch.arange(length, dtype=torch.float64)
+    weights = torch.exp(-0.5 * ((places[:, None] - places) / sigma).square())
+    return weights / weights.sum(dim=1, keepdim=True)
