@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -88,14 +89,20 @@ def test_it_stops_once_every_answer_moved_far_enough(images: Tensor, toy_target:
         assert objective.distance(outcome.images, question).min() >= 0.8 * objective.threshold
 
 
-def test_what_is_left_of_the_steps_makes_the_change_less_visible(
+def test_a_photo_that_falls_apart_anyway_is_changed_less(
     images: Tensor, toy_target: Target
 ) -> None:
-    method = RobustLab(steps=60, psnr=24.0, step=1.0, goal=0.5, relent=0.3)
-    plain = replace(method, relent=0.0)(images, [toy_target])
-    relenting = method(images, [toy_target])
+    method = RobustLab(steps=60, psnr=24.0, spare=3.0, step=1.0)
+    plain = replace(method, spare=0.0)(images, [toy_target])
+    spared = method(images, [toy_target])
 
-    assert (relenting - images).square().mean() < 0.8 * (plain - images).square().mean()
+    assert (spared - images).square().mean() < 0.8 * (plain - images).square().mean()
+
+
+@pytest.mark.parametrize(("spare", "price"), [(-1.0, 0.1), (math.inf, 0.1), (1.0, -0.1)])
+def test_what_is_spared_and_its_price_are_not_negative(spare: float, price: float) -> None:
+    with pytest.raises(UsageError, match="spare and price"):
+        RobustLab(spare=spare, price=price)
 
 
 def test_each_target_and_role_gets_its_own_steps(images: Tensor, toy_target: Target) -> None:

@@ -128,11 +128,14 @@ class Method(ABC):
                 raise CancelledError("Stopped before anything was written.")
             delta.requires_grad_(True)
             changed = round_straight_through(change(delta))
-            loss = -self._disruption(changed, objective, ledger, generator)
+            question = objective.draw(generator)
+            distance = objective.distance(changed, question)
+            ledger.note(question, distance)
+            loss = -self.reward(distance, objective.threshold)
             loss = loss + self.visibility(images, changed)
             (gradient,) = torch.autograd.grad(loss, delta)
             moved = (changed.detach() - images).square().mean(dim=(1, 2, 3))
-            evidence = Evidence(step, moved, ledger.least, objective.threshold)
+            evidence = Evidence(step, moved, question, distance.detach(), objective.threshold)
             delta = perturbation.project_(update(delta.detach(), gradient, evidence))
             step += 1
             if watch is not None:
@@ -200,18 +203,6 @@ class Method(ABC):
         """The protected images, rounded to 8 bits, that a final ``delta`` stands for."""
         del images
         return round_straight_through(change(delta))
-
-    def _disruption(
-        self,
-        changed: Tensor,
-        objective: Objective,
-        ledger: Ledger,
-        generator: torch.Generator,
-    ) -> Tensor:
-        question = objective.draw(generator)
-        distance = objective.distance(changed, question)
-        ledger.note(question, distance)
-        return self.reward(distance, objective.threshold)
 
 
 def check_images(images: Tensor) -> None:

@@ -9,8 +9,9 @@ What differs from the paper, and why:
 - each target is asked a tenth as often as the one before it: no change of that energy leads all
   astray, equal shares would lead none, and a half for the motion model was seen as patches on skin;
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
-  little, and the change is held to a least PSNR: a budget of energy goes where it works, a box
-  alone spends it everywhere;
+  little, and the change is held to a budget of energy, which goes where it works: a box alone
+  spends it everywhere;
+- that budget is each photo's own: where another decibel would break no more than its price;
 - within that budget steps are steepest for the least of what is seen: energy, which texture hides
   as SSIM counts it (``masking``), and colour difference (``colour``), pixel by pixel;
 - targets run in bfloat16 where the processor has it.
@@ -29,6 +30,7 @@ from torch import Tensor
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ledger, Method
+from antiforgery.methods.budget import Budget
 from antiforgery.methods.updates import Evidence, UpdateRule, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
@@ -43,24 +45,24 @@ _NEWS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class RobustLab(Method):
-    """Lab perturbation within a box and a least PSNR, optimised through sampled evasions.
+    """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
     ``steps`` are those for one target in one role, and each further one adds as many; ``longer`` is
     how many times that :meth:`for_views` takes, where more is to be withstood. ``bounds`` are Lab
     units for L, a and b, ``tint`` for the local mean of a and of b; ``psnr`` is the least PSNR of
-    the changed images in dB; ``step`` is the first step's root mean square in Lab units, falling to
-    a fifth. ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of
-    it the change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000
-    weighs beside energy, in the same units: with more of it the same energy is less of a colour
+    the changed images in dB, ``spare`` how many dB above it may be saved, and ``price`` the share
+    of all answers that a dB has to break to be spent; ``step`` is the first step's root mean square
+    in Lab units, falling to a fifth.
+    ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of it the
+    change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
+    beside energy, in the same units: with more of it the same energy is less of a colour
     difference.
     ``later`` is how often a target is asked beside the one before it.
-    ``middle`` is at how many times the threshold an answer is worth most effort, and ``goal`` how
-    many times it shall move. ``relent`` is by how many dB a step the
-    budget shrinks while every question is answered so, and grows back while one is not;
-    ``stop_when_met`` ends the run instead.
+    ``middle`` is at how many times the threshold an answer is worth most effort.
+    ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
-        UsageError: a ``longer`` that is not above 0 and finite.
+        UsageError: a ``longer`` that is not above 0 and finite, a ``spare`` or ``price`` below 0.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -71,6 +73,8 @@ class RobustLab(Method):
     bounds: tuple[float, float, float] = (5.0, 10.0, 10.0)
     tint: float = math.inf
     psnr: float = 37.05
+    spare: float = 0.0
+    price: float = 0.05
     step: float = 0.4
     masking: float = 0.014
     colour: float = 2e-4
@@ -78,12 +82,15 @@ class RobustLab(Method):
     middle: float = 1.5
     goal: float = 3.0
     later: float = 0.1
-    relent: float = 0.1
     stop_when_met: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.longer) and self.longer > 0):
             raise UsageError(f"longer is a number above 0, not {self.longer}.")
+        if not (0 <= self.spare < math.inf and 0 <= self.price < math.inf):
+            raise UsageError(
+                f"spare and price are numbers from 0 on, not {self.spare} and {self.price}."
+            )
 
     def perturbation(self) -> LabPerturbation:
         """L, a and b within ``bounds``, without patches of one colour."""
@@ -151,8 +158,8 @@ class _BudgetedMomentum:
         self._method = method
         self._momentum = torch.zeros_like(delta)
         self._usual: Tensor | None = None
-        self._psnr = method.psnr
         self._ease = ease
+        self._budget = Budget(method.psnr, method.spare, method.price, method.steps)
 
     def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
         """The next perturbation; a small gradient, from a flat reward, changes little of it."""
@@ -161,10 +168,9 @@ class _BudgetedMomentum:
         self._momentum = method.momentum * self._momentum + gradient / self._size(gradient)
         length = method.step * (1 - 0.8 * evidence.step / method.steps)
         delta = delta - length * self._momentum / rms(self._momentum)
-        self._psnr = self._budget(evidence)
-        allowed = 10 ** (-self._psnr / 10)
-        moved = evidence.moved.clamp_min(1e-12).view(-1, 1, 1, 1)
-        return delta * (allowed / moved).sqrt().clamp(max=1)
+        allowed = 10 ** (-self._budget(evidence) / 10)
+        share = allowed / evidence.moved.clamp_min(1e-12)
+        return delta * share.sqrt().clamp(max=1).view(-1, 1, 1, 1)
 
     def _size(self, gradient: Tensor) -> Tensor:
         """The usual size of a gradient, ``(N, 1, 1, 1)``: a running average over steps."""
@@ -172,12 +178,6 @@ class _BudgetedMomentum:
         usual = size if self._usual is None else self._usual.lerp(size, _NEWS)
         self._usual = usual
         return usual
-
-    def _budget(self, evidence: Evidence) -> float:
-        """The PSNR to hold: it rises while all is well, and falls back to the least allowed."""
-        method = self._method
-        met = evidence.least >= method.goal * evidence.threshold
-        return self._psnr + method.relent if met else max(method.psnr, self._psnr - method.relent)
 
 
 def fast_precision(device: torch.device) -> torch.dtype:

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from antiforgery.objectives.base import Question
+
 
 @dataclass(frozen=True)
 class Evidence:
     """What an update rule may go by beside the gradient.
 
-    ``moved``: ``(N,)`` mean squared change of the images in [0, 1]; ``least``: the smallest
-    distance last seen over all questions; ``threshold``: from where on an answer is disrupted.
+    ``moved``: ``(N,)`` mean squared change of the images in [0, 1]; ``question``: what was asked of
+    them, and ``distance``: ``(N,)`` how far the answer moved; ``threshold``: from where on it is
+    disrupted.
     """
 
     step: int
     moved: Tensor
-    least: float
+    question: Question
+    distance: Tensor
     threshold: float
 
 

@@ -1,0 +1,87 @@
+"""How visible a change may be for what it breaks: lambda of ``L = -d + lambda * p`` a dB.
+
+A fixed budget spends as much on a photo that falls apart at a touch, or holds whatever is done, as
+on one where a little more decides. Here each photo's budget is where what another decibel would
+break is no longer worth the price of that decibel.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from antiforgery.methods.updates import Evidence
+from antiforgery.objectives.base import Question
+
+_GROWTH = 0.085
+"""Decades that a distance grows by with a decibel: measured, a little less than energy does."""
+_MARGIN = 1.15
+"""How many thresholds an answer should move, as a saved file is asked by other eyes."""
+_SHARPNESS = 8
+"""How steeply an answer counts as broken around that."""
+_GRID = 0.25
+_PACE = 10.0
+"""Decibels that the budget could move by in a whole run, so that the change keeps up with it."""
+_HEARS_FROM = 0.1
+"""The share of the steps after which answers are taken down: noise says nothing of the rest."""
+_BIDS_FROM = 0.3
+
+
+@dataclass
+class Budget:
+    """The PSNR that each of ``N`` images is held to, between ``least`` and ``spare`` dB above it.
+
+    ``price`` is the share of the questions, as often as each is asked, that a decibel has to break
+    to be spent. With ``spare`` 0 the budget is ``least`` throughout.
+    """
+
+    least: float
+    spare: float
+    price: float
+    steps: int
+    _strengths: dict[Question, Tensor] = field(default_factory=dict)
+    """Decimal logarithms of the distance that an image without any budget would see, ``(N,)``."""
+    _asked: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """How often each view was asked after each evasion."""
+    _psnr: Tensor | None = None
+
+    def __call__(self, evidence: Evidence) -> Tensor:
+        """The PSNR to hold now, ``(N,)``, by all that was answered so far."""
+        if self._psnr is None:
+            self._psnr = torch.full_like(evidence.moved, self.least)
+        if evidence.step >= _HEARS_FROM * self.steps:
+            self._hear(evidence)
+        if evidence.step >= _BIDS_FROM * self.steps:
+            pace = _PACE / self.steps
+            way = self._best(evidence.threshold) - self._psnr
+            self._psnr = self._psnr + way.clamp(-pace, pace)
+        return self._psnr
+
+    def _hear(self, evidence: Evidence) -> None:
+        # One detector's crop stands for another's: asked apart, each would be heard too seldom.
+        question = replace(evidence.question, crop=0)
+        psnr = -10 * evidence.moved.clamp_min(1e-12).log10()
+        strength = evidence.distance.clamp_min(1e-12).log10() + _GROWTH * psnr
+        known = self._strengths.get(question)
+        self._strengths[question] = strength if known is None else (known + strength) / 2
+        self._asked[question.view, question.evasion] += 1
+
+    def _best(self, threshold: float) -> Tensor:
+        strengths = torch.stack(list(self._strengths.values())).unsqueeze(-1)
+        asked = torch.tensor(self._weights()).to(strengths).view(-1, 1, 1)
+        spared = torch.arange(0, self.spare + _GRID / 2, _GRID).to(strengths)
+        distance = 10 ** (strengths - _GROWTH * (self.least + spared))
+        broken = 1 / (1 + (_MARGIN * threshold / distance) ** _SHARPNESS)
+        worth = (broken * asked).sum(dim=0) / asked.sum() + self.price * spared
+        return self.least + spared[worth.argmax(dim=-1)]
+
+    def _weights(self) -> list[float]:
+        """How much each question counts: as often as its view and evasion are asked together.
+
+        Conditions are drawn evenly, but so seldom each that their own counts would be chance.
+        """
+        groups = [(question.view, question.evasion) for question in self._strengths]
+        return [self._asked[group] / groups.count(group) for group in groups]
