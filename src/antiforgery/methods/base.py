@@ -189,7 +189,7 @@ class Method(ABC):
         return 1.0
 
     def visibility(self, images: Tensor, changed: Tensor) -> Tensor | float:
-        """Lambda times p, the price of the change: a scalar; 0 where only the bound counts."""
+        """Lambda times p of the change: a scalar; 0 where only the bound counts."""
         del images, changed
         return 0.0
 

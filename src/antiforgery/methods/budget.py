@@ -1,12 +1,13 @@
-"""How visible a change may be for what it breaks: lambda of ``L = -d + lambda * p`` a dB.
+"""How visible a change may be for what it breaks: lambda of ``L = -d + lambda * p`` by image.
 
-A fixed budget spends as much on a photo that falls apart at a touch, or holds whatever is done, as
-on one where a little more decides. Here each photo's budget is where what another decibel would
-break is no longer worth the price of that decibel.
+A fixed PSNR spends as much on a photo that falls apart at a touch, or holds whatever is done, as on
+one where a little more decides. Here each is held to the PSNR at which what another decibel would
+break is no longer worth its price.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 
@@ -23,35 +24,39 @@ _MARGIN = 1.15
 _SHARPNESS = 8
 """How steeply an answer counts as broken around that."""
 _GRID = 0.25
+"""Decibels between the budgets that are compared, at most."""
 _PACE = 10.0
 """Decibels that the budget could move by in a whole run, so that the change keeps up with it."""
 _HEARS_FROM = 0.1
 """The share of the steps after which answers are taken down: noise says nothing of the rest."""
 _BIDS_FROM = 0.3
+"""The share of the steps after which the budget moves: before, too few questions were asked."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Budget:
-    """The PSNR that each of ``N`` images is held to, between ``least`` and ``spare`` dB above it.
+    """The PSNR in dB that each of ``N`` images is held to, from ``least`` to ``spare`` above it.
 
-    ``price`` is the share of the questions, as often as each is asked, that a decibel has to break
-    to be spent. With ``spare`` 0 the budget is ``least`` throughout.
+    ``price`` is the share of all answers that a decibel has to break to be spent; a question counts
+    as often as it is asked. Budgets start in the middle, and end there where all is over early.
     """
 
     least: float
     spare: float
     price: float
     steps: int
-    _strengths: dict[Question, Tensor] = field(default_factory=dict)
-    """Decimal logarithms of the distance that an image without any budget would see, ``(N,)``."""
-    _asked: Counter[tuple[int, int]] = field(default_factory=Counter)
+    _strengths: dict[Question, Tensor] = field(init=False, default_factory=dict)
+    """Decimal logarithms of the distances that there would be at a PSNR of 0 dB, ``(N,)`` each."""
+    _asked: Counter[tuple[int, int]] = field(init=False, default_factory=Counter)
     """How often each view was asked after each evasion."""
-    _psnr: Tensor | None = None
+    _psnr: Tensor | None = field(init=False, default=None)
 
     def __call__(self, evidence: Evidence) -> Tensor:
-        """The PSNR to hold now, ``(N,)``, by all that was answered so far."""
+        """The PSNR in dB to hold from now on, ``(N,)``; to be asked once a step, in order."""
         if self._psnr is None:
-            self._psnr = torch.full_like(evidence.moved, self.least)
+            self._psnr = torch.full_like(evidence.moved, self.least + self.spare / 2)
+        if self.spare == 0:
+            return self._psnr
         if evidence.step >= _HEARS_FROM * self.steps:
             self._hear(evidence)
         if evidence.step >= _BIDS_FROM * self.steps:
@@ -72,7 +77,7 @@ class Budget:
     def _best(self, threshold: float) -> Tensor:
         strengths = torch.stack(list(self._strengths.values())).unsqueeze(-1)
         asked = torch.tensor(self._weights()).to(strengths).view(-1, 1, 1)
-        spared = torch.arange(0, self.spare + _GRID / 2, _GRID).to(strengths)
+        spared = torch.linspace(0, self.spare, math.ceil(self.spare / _GRID) + 1).to(strengths)
         distance = 10 ** (strengths - _GROWTH * (self.least + spared))
         broken = 1 / (1 + (_MARGIN * threshold / distance) ** _SHARPNESS)
         worth = (broken * asked).sum(dim=0) / asked.sum() + self.price * spared

@@ -48,11 +48,12 @@ class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
     ``steps`` are those for one target in one role, and each further one adds as many; ``longer`` is
-    how many times that :meth:`for_views` takes, where more is to be withstood. ``bounds`` are Lab
-    units for L, a and b, ``tint`` for the local mean of a and of b; ``psnr`` is the least PSNR of
-    the changed images in dB, ``spare`` how many dB above it may be saved, and ``price`` the share
-    of all answers that a dB has to break to be spent; ``step`` is the first step's root mean square
-    in Lab units, falling to a fifth.
+    how many times that :meth:`for_views` takes, where more is to be withstood.
+    ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b.
+    ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
+    may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
+    about: the last step goes up to half a dB beyond it, never beyond the least.
+    ``step`` is the first step's root mean square in Lab units, falling to a fifth.
     ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of it the
     change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
     beside energy, in the same units: with more of it the same energy is less of a colour
@@ -62,7 +63,8 @@ class RobustLab(Method):
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
-        UsageError: a ``longer`` that is not above 0 and finite, a ``spare`` or ``price`` below 0.
+        UsageError: a ``longer`` that is not above 0 and finite; a ``spare`` or ``price`` that is
+            below 0 or not finite.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -89,7 +91,7 @@ class RobustLab(Method):
             raise UsageError(f"longer is a number above 0, not {self.longer}.")
         if not (0 <= self.spare < math.inf and 0 <= self.price < math.inf):
             raise UsageError(
-                f"spare and price are numbers from 0 on, not {self.spare} and {self.price}."
+                f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
             )
 
     def perturbation(self) -> LabPerturbation:
@@ -159,7 +161,9 @@ class _BudgetedMomentum:
         self._momentum = torch.zeros_like(delta)
         self._usual: Tensor | None = None
         self._ease = ease
-        self._budget = Budget(method.psnr, method.spare, method.price, method.steps)
+        self._budget = Budget(
+            least=method.psnr, spare=method.spare, price=method.price, steps=method.steps
+        )
 
     def __call__(self, delta: Tensor, gradient: Tensor, evidence: Evidence) -> Tensor:
         """The next perturbation; a small gradient, from a flat reward, changes little of it."""

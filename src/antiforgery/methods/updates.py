@@ -15,9 +15,9 @@ from antiforgery.objectives.base import Question
 class Evidence:
     """What an update rule may go by beside the gradient.
 
-    ``moved``: ``(N,)`` mean squared change of the images in [0, 1]; ``question``: what was asked of
-    them, and ``distance``: ``(N,)`` how far the answer moved; ``threshold``: from where on it is
-    disrupted.
+    ``step``: how many were taken before; ``moved``: ``(N,)`` mean squared change of the images in
+    [0, 1]; ``question``: what was asked, and ``distance``: ``(N,)`` how far the answer moved;
+    ``threshold``: from where on it is disrupted.
     """
 
     step: int
