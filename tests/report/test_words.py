@@ -46,6 +46,20 @@ def test_half_is_not_most(verdict: Verdict) -> None:
     assert headline(half).endswith("half or more work again after jpeg:75:420.")
 
 
+def test_all_is_more_than_half(verdict: Verdict) -> None:
+    target = verdict.targets[0]
+    evasions = tuple(replace(each, success_rate=0.0) for each in target.evasions[1:])
+    lost = replace(target, evasions=(*target.evasions[:1], *evasions))
+    alone = replace(verdict, targets=(lost,))
+    assert "none is after blur:1.5" in summary(alone)
+    assert "half or fewer" not in summary(alone)
+    assert headline(alone).endswith("that was tried; all work again after blur:1.5.")
+
+    # Another target still holds a part of it: of all together it is not all.
+    both = replace(verdict, targets=(lost, target))
+    assert headline(both).endswith("; half or more work again after blur:1.5.")
+
+
 @pytest.mark.parametrize(("faces", "said"), [(0, "picture"), (1, "face"), (2, "faces")])
 def test_what_changed_is_what_was_measured(verdict: Verdict, faces: int, said: str) -> None:
     assert f"The {said} changed by PSNR" in summary(replace(verdict, faces=faces))

@@ -72,9 +72,9 @@ class RobustLab(Method):
 
     steps: int = 60
     longer: float = 1.0
-    bounds: tuple[float, float, float] = (5.0, 10.0, 10.0)
+    bounds: tuple[float, float, float] = (5.0, 7.0, 7.0)
     tint: float = math.inf
-    psnr: float = 37.05
+    psnr: float = 37.2
     spare: float = 0.0
     price: float = 0.05
     step: float = 0.4

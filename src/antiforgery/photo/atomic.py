@@ -77,7 +77,9 @@ def _write(path: Path, data: bytes, publish: Callable[[Path, Path], None]) -> No
             os.fsync(file.fileno())
         publish(waiting, path)
     except FileExistsError as error:
-        raise PhotoError(f"{path} exists already; pass --overwrite to replace it.") from error
+        raise PhotoError(
+            f"{path} exists already; to replace it, pass --overwrite (in Python overwrite=True)."
+        ) from error
     except OSError as error:
         reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise PhotoError(f"{path} cannot be written: {reason}.") from error

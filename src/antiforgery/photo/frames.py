@@ -40,7 +40,9 @@ def write_animation(frames: Iterable[Photo], path: Path, *, overwrite: bool = Fa
         known = ", ".join(_ENCODERS)
         raise UsageError(f"{path.name} has an ending that cannot move; use {known}, or a folder.")
     if path.exists() and not overwrite:
-        raise PhotoError(f"{path} exists already; pass --overwrite to replace it.")
+        raise PhotoError(
+            f"{path} exists already; to replace it, pass --overwrite (in Python overwrite=True)."
+        )
     facts: Metadata | None = None
     pictures = []
     for frame in frames:

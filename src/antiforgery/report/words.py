@@ -25,10 +25,14 @@ def headline(verdict: Verdict) -> str:
         share = "Not every" if some else "No"
         return f"{share} forgery of this photo by {_names(verdict)} is disrupted."
     start = f"As it is, this photo disrupts every forgery by {_names(verdict)} that was tried"
-    washed = washed_out(verdict)
-    if not washed:
-        return f"{start}."
-    return f"{start}; half or more work again after {', '.join(washed)}."
+    lost = [name for name in washed_out(verdict) if _lost_to_all(verdict, name)]
+    washed = [name for name in washed_out(verdict) if name not in lost]
+    parts = [start]
+    if lost:
+        parts.append(f"all work again after {', '.join(lost)}")
+    if washed:
+        parts.append(f"half or more work again after {', '.join(washed)}")
+    return "; ".join(parts) + "."
 
 
 def washed_out(verdict: Verdict) -> tuple[str, ...]:
@@ -43,7 +47,8 @@ def target_sentence(target: TargetVerdict) -> str:
     tried = ", ".join(target.conditions)
     head = f"{target_label(target)}: {share} of the forgeries tried ({tried}) are disrupted"
     broken = [each for each in target.evasions if not _washes(each)]
-    washed = [each for each in target.evasions if _washes(each)]
+    washed = [each for each in target.evasions if _washes(each) and each.success_rate != 0]
+    lost = [each.name for each in target.evasions if each.success_rate == 0]
     parts = [head]
     if target.identity is not None:
         likeness = number(target.identity.cosine, 2)
@@ -52,6 +57,8 @@ def target_sentence(target: TargetVerdict) -> str:
         parts.append(f"most still are after {_rates(broken)}")
     if washed:
         parts.append(f"half or fewer are after {_rates(washed)}")
+    if lost:
+        parts.append(f"none is after {', '.join(lost)}")
     return "; ".join(parts) + "."
 
 
@@ -99,6 +106,11 @@ def number(value: float, digits: int) -> str:
 
 def _washes(evasion: EvasionVerdict) -> bool:
     return not evasion.success_rate > 0.5
+
+
+def _lost_to_all(verdict: Verdict, name: str) -> bool:
+    evasions = (each for target in verdict.targets for each in target.evasions)
+    return all(each.success_rate == 0 for each in evasions if each.name == name)
 
 
 def _rates(evasions: Iterable[EvasionVerdict]) -> str:
