@@ -68,6 +68,13 @@ def write_over(path: Path, data: bytes) -> None:
     _write(path, data, _publish_over)
 
 
+def taken(path: Path) -> PhotoError:
+    """The refusal to replace a file, with how to ask for it."""
+    return PhotoError(
+        f"{path} exists already; to replace it, pass --overwrite (in Python overwrite=True)."
+    )
+
+
 def _write(path: Path, data: bytes, publish: Callable[[Path, Path], None]) -> None:
     waiting = _waiting(path)
     try:
@@ -77,9 +84,7 @@ def _write(path: Path, data: bytes, publish: Callable[[Path, Path], None]) -> No
             os.fsync(file.fileno())
         publish(waiting, path)
     except FileExistsError as error:
-        raise PhotoError(
-            f"{path} exists already; to replace it, pass --overwrite (in Python overwrite=True)."
-        ) from error
+        raise taken(path) from error
     except OSError as error:
         reason = _ADVICE.get(error.errno or 0, error.strerror or str(error))
         raise PhotoError(f"{path} cannot be written: {reason}.") from error

@@ -40,9 +40,7 @@ def write_animation(frames: Iterable[Photo], path: Path, *, overwrite: bool = Fa
         known = ", ".join(_ENCODERS)
         raise UsageError(f"{path.name} has an ending that cannot move; use {known}, or a folder.")
     if path.exists() and not overwrite:
-        raise PhotoError(
-            f"{path} exists already; to replace it, pass --overwrite (in Python overwrite=True)."
-        )
+        raise atomic.taken(path)
     facts: Metadata | None = None
     pictures = []
     for frame in frames:
