@@ -16,16 +16,19 @@ from skimage.data import astronaut, camera
 from torch import Tensor
 
 import antiforgery as af
-from antiforgery import presets
+from antiforgery import presets, targets
 from antiforgery.errors import CancelledError, PhotoError, UsageError
 from antiforgery.methods.robust_lab import RobustLab
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.view import View
+from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Pixels
 from antiforgery.protect import Progress, Protected, protect_file, protect_with
 from antiforgery.targets.base import Target
+from antiforgery.targets.stargan import ATTRIBUTES
+from antiforgery.targets.universal import universal_change
 
 FEW = {"options": {"steps": 4, "psnr": 36.0}}
 
@@ -111,6 +114,38 @@ def test_each_target_has_its_share_and_its_roles_divide_it(
 
     half = RobustLab().later / 2
     assert seen == [("edited", 1.0), ("source", half), ("swapped", half)]
+
+
+@pytest.mark.parametrize("tilt", [0, 14])
+def test_a_start_lies_where_the_first_target_will_cut_the_face(
+    tilt: int, pixels: Pixels, toy_target: Target
+) -> None:
+    tilted = np.asarray(Image.fromarray(pixels).rotate(tilt, Image.Resampling.BICUBIC))
+    stargan = targets.load("stargan")
+    change = universal_change(stargan.card)
+    assert change is not None
+    labels = {name: torch.zeros(1) for name in ATTRIBUTES}
+
+    def begun(share: float, *chosen: Target) -> Protected:
+        options = {"steps": 0, "universal": share, "psnr": 10.0, "bounds": [30.0, 30.0, 30.0]}
+        settings = presets.resolve().model_copy(update={"options": options})
+        return protect_with(settings, tilted, targets=chosen, labels=labels)
+
+    with_it, without = begun(1.0, stargan), begun(0.0, stargan)
+
+    template = stargan.card.template
+    canvas = geometry.canvas_of(tilted.shape, with_it.faces[0], [template])
+    matrix = geometry.crop_matrix(canvas, template)
+    before, after = (
+        geometry.warp(geometry.read_canvas(each.photo.pixels, canvas), matrix, 128)
+        for each in (without, with_it)
+    )
+    expected = LabPerturbation(bounds=(30.0, 30.0, 30.0)).apply(before, change) - before
+    middle = (..., slice(16, -16), slice(16, -16))
+    both = torch.stack([(after - before)[middle].flatten(), expected[middle].flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.7
+    second = begun(1.0, toy_target, stargan).photo.pixels
+    assert np.array_equal(second, begun(0.0, toy_target, stargan).photo.pixels)
 
 
 def test_several_faces_are_all_protected(pixels: Pixels, toy_target: Target) -> None:

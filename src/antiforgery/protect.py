@@ -354,8 +354,15 @@ class _Work:
         ]
         evasions = [self.saved, *(known_evasions.parse(name) for name in self.settings.evasions)]
         objective = self.method.objective(images, views, evasions, generator)
+        first = self.asked[0][0]
+        matrix = geometry.crop_matrix(canvas, first.card.template)
         outcome = self.method.run(
-            images, objective, generator=generator, watch=watch, cancel=cancel
+            images,
+            objective,
+            generator=generator,
+            start=self.method.start(first, matrix, canvas.size),
+            watch=watch,
+            cancel=cancel,
         )
         _log.debug("%d steps, least distance %.3f", outcome.steps, outcome.least)
         return _Change(pixels, canvas, images.cpu(), outcome.images.cpu())

@@ -118,6 +118,7 @@ def test_committed_results_hold_what_the_protocol_asks(name: Path) -> None:
         "versions",
         "machine",
         "weights_sha256",
+        "universal_sha256",
         "data_sha256",
     }
     for row in result["rows"].values():

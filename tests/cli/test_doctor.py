@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,10 @@ def _detector_stays_cached_by_nobody() -> None:
 @pytest.fixture
 def ref(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toy_target: Any) -> WeightsRef:
     """Makes a target the only one whose weights are ``abc``, and not on this machine."""
-    import dataclasses
-
     content = tmp_path / "abc"
     content.write_bytes(b"abc")
     ref = WeightsRef(sha256_of(content), 3, "CC0-1.0", url="https://example.org/abc.pth")
-    card: TargetCard = dataclasses.replace(toy_target.card, weights=ref)
+    card: TargetCard = replace(toy_target.card, weights=ref)
     monkeypatch.setattr(registry, "_bundled", lambda: {"toy": card})
     monkeypatch.setattr(registry, "_plug_ins", dict)
     return ref
@@ -86,6 +85,19 @@ def test_damaged_weights_are_a_problem(
 ) -> None:
     weights.import_file(tmp_path / "abc", ref).write_bytes(b"abd")
     assert "damaged" in diagnosis(capsys, code=4)["target toy"][1]
+
+
+def test_what_protection_begins_with_is_looked_at_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ref: WeightsRef
+) -> None:
+    missing = replace(ref, sha256="0" * 64, url=None)
+    card = replace(registry._bundled()["toy"], universal=missing)
+    monkeypatch.setattr(registry, "_bundled", lambda: {"toy": card})
+
+    found = diagnosis(capsys, code=4)
+
+    assert found["start against toy"] == ("problem", "the weights are missing")
+    assert found["target toy"][0] == "note"
 
 
 def test_a_cache_that_cannot_be_written_is_a_problem(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_info_shows_the_card(capsys: pytest.CaptureFixture[str]) -> None:
         "url": None,
         "found": None,
     }
+    assert facts["universal"] is None
+
+
+def test_info_tells_where_a_universal_change_lies(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = registry._bundled()["example"]
+    card = replace(example, universal=example.weights)
+    monkeypatch.setattr(registry, "_bundled", lambda: {"example": card})
+
+    facts = json.loads(output(capsys, "info", "example", "--json"))
+
+    assert facts["universal"] == facts["weights"]
+    assert facts["universal"]["found"] is None
 
 
 def test_an_unknown_target_and_a_broken_plug_in_are_one_sentence(

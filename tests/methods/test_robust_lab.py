@@ -12,13 +12,16 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery import evasions
+from antiforgery import evasions, targets
 from antiforgery.errors import UsageError
-from antiforgery.methods import RobustLab
+from antiforgery.methods import CW, PGD, AntiForgery, RobustLab
 from antiforgery.metrics import l2
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
+from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.targets.base import Condition, Target
+from antiforgery.targets.stargan import ATTRIBUTES
+from antiforgery.targets.universal import universal_change
 
 
 @pytest.fixture
@@ -110,6 +113,64 @@ def test_each_target_and_role_gets_its_own_steps(images: Tensor, toy_target: Tar
     method = RobustLab(steps=4).for_views(3)
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (12, 12)
+
+
+def test_a_start_is_what_the_change_begins_with(images: Tensor, toy_target: Target) -> None:
+    start = torch.zeros(2, 3, 32, 32)
+    start[:, 1, 8:24, 8:24] = 6.0
+    method = RobustLab(steps=0, psnr=10.0, bounds=(1.0, 4.0, 1.0))
+    objective = OutputDistortion(images, views_of_aligned(images, [toy_target]))
+
+    outcome = method.run(images, objective, generator=torch.Generator().manual_seed(0), start=start)
+
+    moved = rgb2lab(outcome.images.permute(0, 2, 3, 1)) - rgb2lab(images.permute(0, 2, 3, 1))
+    # Bounded as any change is, with noise of a tenth of the bounds.
+    assert abs(moved[:, 8:24, 8:24, 1].mean() - 4.0) < 0.3
+    assert abs(moved[:, :8, :, 1].mean()) < 0.1
+
+
+def test_only_what_asks_for_it_begins_with_a_universal_change(toy_target: Target) -> None:
+    stargan = targets.load("stargan")
+    whole = torch.tensor([[1 / 64, 0, 0], [0, 1 / 64, 0]], dtype=torch.float64)
+    change = universal_change(stargan.card)
+
+    begun = RobustLab(universal=0.5).start(stargan, whole, (64, 64))
+
+    assert change is not None
+    assert begun is not None
+    smaller = F.interpolate(change, (64, 64), mode="bilinear", antialias=True)
+    assert (begun - 0.5 * smaller).abs().max() < 1e-4
+    assert RobustLab(universal=0.5).start(toy_target, whole, (64, 64)) is None
+    assert RobustLab().start(stargan, whole, (64, 64)) is None
+    assert RobustLab(universal=0.5).for_grey().start(stargan, whole, (64, 64)) is None
+    for method in (AntiForgery(), CW(), PGD()):
+        assert method.start(stargan, whole, (64, 64)) is None
+
+
+def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
+    stargan = targets.load("stargan")
+    faces = F.interpolate(images, (128, 96), mode="bicubic").clamp(0, 1)
+    change = universal_change(stargan.card)
+    assert change is not None
+
+    bounds = (100.0, 100.0, 100.0)
+    method = RobustLab(steps=0, psnr=10.0, bounds=bounds, universal=1.0)
+    labels = {name: torch.zeros(2) for name in ATTRIBUTES}
+    protected = method(faces, ["stargan"], labels=labels)
+    plain = replace(method, universal=0.0)(faces, ["stargan"], labels=labels)
+
+    narrow = F.interpolate(change, (128, 96), mode="bilinear")
+    expected = LabPerturbation(bounds=bounds).apply(faces, narrow.expand_as(faces)) - faces
+    noise = plain - faces
+    added = protected - faces - noise
+    for got, wanted in zip(added, expected, strict=True):
+        assert torch.corrcoef(torch.stack([got.flatten(), wanted.flatten()]))[0, 1] > 0.8
+
+
+@pytest.mark.parametrize("universal", [-0.1, 1.1, math.nan])
+def test_a_share_of_the_universal_change_is_one(universal: float) -> None:
+    with pytest.raises(UsageError, match="universal"):
+        RobustLab(universal=universal)
 
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:

@@ -444,3 +444,38 @@ def test_paste_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     in_strips = geometry.paste(pixels, canvas, before, after)
     assert np.abs(whole.astype(int) - in_strips).max() <= 1  # another order of summation
     assert (whole != in_strips).mean() < 1e-3
+
+
+# -- uncrop -------------------------------------------------------------------------------------
+
+
+def test_a_crop_is_laid_back_where_it_was_cut() -> None:
+    matrix = torch.from_numpy(_turned(-20.0, 1 / 40, (0.2, -0.3)))
+    ramp = ((torch.arange(32) + 0.5) / 32).expand(32, 32)
+
+    laid = geometry.uncrop(torch.stack([ramp, ramp.T])[None], matrix, (80, 96))
+
+    y, x = torch.meshgrid(torch.arange(80) + 0.5, torch.arange(96) + 0.5, indexing="ij")
+    places = matrix @ torch.stack([x.flatten(), y.flatten(), torch.ones(80 * 96)]).double()
+    inside = ((places > 1 / 64) & (places < 1 - 1 / 64)).all(dim=0)
+    outside = ((places < -1 / 64) | (places > 1 + 1 / 64)).any(dim=0)
+    found = laid[0].reshape(2, -1).double()
+    assert inside.sum() > 500
+    assert (found - places)[:, inside].abs().max() < 1e-5
+    assert not found[:, outside].any()
+
+
+def test_what_is_laid_back_onto_fewer_pixels_is_cut_again_as_it_was_but_for_fine_detail() -> None:
+    waves = torch.arange(128) + 0.5
+    coarse = (2 * math.pi * waves / 32).sin().expand(128, 128)
+    fine = (2 * math.pi * waves / 2.2).sin().expand(128, 128)
+    matrix = torch.tensor([[1 / 40, 0, -0.1], [0, 1 / 40, -0.1]], dtype=torch.float64)
+
+    def again(picture: Tensor) -> Tensor:
+        crop = picture.expand(1, 3, 128, 128)
+        return geometry.warp(geometry.uncrop(crop, matrix, (48, 48)), matrix, 128)[0, 0, 8:-8, 8:-8]
+
+    kept = again(coarse)
+    assert torch.corrcoef(torch.stack([kept.flatten(), coarse[8:-8, 8:-8].flatten()]))[0, 1] > 0.98
+    # Folded down instead of left out it would come back as another wave.
+    assert again(fine).abs().mean() < 0.05

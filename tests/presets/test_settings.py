@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from antiforgery import methods, presets
+from antiforgery import methods, presets, targets
 from antiforgery.errors import UsageError
 
 
@@ -88,6 +88,21 @@ def test_an_expert_may_set_any_option_of_the_method() -> None:
     assert methods.create(settings.method, settings.options).steps == 7
     assert settings.evasions == ("blur:2",)
     assert settings.digest() != presets.resolve().digest()
+
+
+@pytest.mark.parametrize("what", ["weights_sha256", "universal_sha256"])
+def test_the_digest_changes_with_the_files_of_a_target(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strong = presets.resolve(strength="strong", targets=("stargan",))
+    balanced = presets.resolve(targets=("stargan",))
+    before = strong.digest(), balanced.digest()
+
+    monkeypatch.setattr(targets, what, lambda _name: "another")
+
+    assert strong.digest() != before[0]
+    # The default begins with noise.
+    assert (balanced.digest() == before[1]) == (what == "universal_sha256")
 
 
 def test_the_digest_changes_with_what_changes_the_output_and_only_then() -> None:

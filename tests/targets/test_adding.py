@@ -353,6 +353,13 @@ def test_a_card_of_ones_own_names_loaders_of_this_package_only(home: Path, loade
     assert targets.names() == targets.names()
 
 
+def test_a_card_of_ones_own_brings_no_universal_change(home: Path) -> None:
+    mine(home, universal=f'{{sha256 = "{"0" * 64}", bytes = 1, licence = "mine"}}')
+
+    with pytest.raises(UsageError, match="only bundled targets bring a universal change"):
+        targets.names()
+
+
 @pytest.mark.parametrize("loader", ["registry:load", "registry:load_card", "conformance:load_card"])
 def test_what_is_named_as_a_loader_and_is_none_is_not_called(
     home: Path, loader: str, monkeypatch: pytest.MonkeyPatch

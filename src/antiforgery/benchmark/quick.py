@@ -132,6 +132,7 @@ def run(plan: Run, say: Say) -> Path:
         "seed": SEED,
         "data_sha256": {name: digest(found) for name, found in samples.items()},
         "weights_sha256": {name: targets.weights_sha256(name) for name in names},
+        "universal_sha256": targets.universal_sha256(names[0]),
         "code_sha256": code_digest(),
         "machine": started,
     }

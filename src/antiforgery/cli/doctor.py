@@ -153,18 +153,21 @@ def _targets() -> Iterator[Finding]:
         # A broken plug-in does not keep the other targets from working.
         status = "note" if finding.status == "problem" else finding.status
         yield Finding(finding.topic, status, finding.detail)
-    for name, ref in _cards():
-        yield _weights(f"target {name}", ref)
+    for topic, ref in _cards():
+        yield _weights(topic, ref)
 
 
 def _cards() -> Iterator[tuple[str, WeightsRef]]:
-    """The targets of this package that have weights, and which."""
+    """What the targets of this package need of weights: whose they are, and which."""
     from antiforgery import targets
 
     plug_ins = targets.plug_ins()
     for name in targets.names():
-        if name not in plug_ins and (ref := targets.card(name).weights) is not None:
-            yield name, ref
+        if name in plug_ins:
+            continue
+        card = targets.card(name)
+        files = {f"target {name}": card.weights, f"start against {name}": card.universal}
+        yield from ((topic, ref) for topic, ref in files.items() if ref is not None)
 
 
 def _plug_in(name: str) -> str:
@@ -181,7 +184,7 @@ def _weights(topic: str, ref: WeightsRef) -> Finding:
     if found is None and ref.url is not None and not weights.offline():
         return Finding(topic, "note", f"{ref.bytes} bytes of weights come from {ref.url} when used")
     if found is None:
-        return Finding(topic, "problem", "its weights are missing")
+        return Finding(topic, "problem", "the weights are missing")
     if sha256_of(found) != ref.sha256:
         return Finding(topic, "problem", f"{found} is damaged: {weights.remedy(found)}")
     return Finding(topic, "ok", f"weights as expected in {found}")

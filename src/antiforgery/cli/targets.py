@@ -183,15 +183,16 @@ def _summary(row: dict[str, Any]) -> str:
 
 
 def _facts(card: TargetCard) -> dict[str, Any]:
-    """The card, and where its weights lie on this machine (None where they are not here)."""
+    """The card, and where its files lie on this machine (None where they are not here)."""
     import dataclasses
 
     from antiforgery import weights
 
     facts = dataclasses.asdict(card)
-    if card.weights is not None:
-        found = weights.find(card.weights)
-        facts["weights"]["found"] = None if found is None else str(found)
+    for name, ref in (("weights", card.weights), ("universal", card.universal)):
+        if ref is not None:
+            found = weights.find(ref)
+            facts[name]["found"] = None if found is None else str(found)
     return facts
 
 

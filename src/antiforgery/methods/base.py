@@ -22,9 +22,11 @@ from antiforgery.objectives.base import Objective, Question
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View, views_of_aligned
 from antiforgery.perturbations.base import Perturbation
+from antiforgery.photo.canvas import uncrop
 from antiforgery.straight_through import round_straight_through
 from antiforgery.targets import resolve
 from antiforgery.targets.base import Target
+from antiforgery.targets.universal import universal_change
 
 Watch = Callable[[int, int], None]
 """Called with the steps done and the most there may be."""
@@ -89,7 +91,8 @@ class Method(ABC):
 
         Shape: ``(N, 3, H, W)`` in, the same out. Range: RGB in [0, 1]; the result has 8-bit values.
         Raises ``UsageError`` for images of another shape or with values that are no such numbers,
-        ``CancelledError`` when ``cancel`` answers True.
+        ``WeightsError`` where a target lacks its files, ``CancelledError`` when ``cancel`` answers
+        True.
 
         Example:
             ``AntiForgery(steps=500)(images, targets=["stargan"])``
@@ -100,7 +103,12 @@ class Method(ABC):
         shares = [self.share(place) for place in range(len(resolved))]
         views = views_of_aligned(images, resolved, labels, shares=shares)
         objective = self.objective(images, views, (None, *evasions), generator)
-        outcome = self.run(images, objective, generator=generator, watch=watch, cancel=cancel)
+        height, width = images.shape[2:]
+        whole = torch.tensor([[1 / width, 0, 0], [0, 1 / height, 0]], dtype=torch.float64)
+        start = self.start(resolved[0], whole, (height, width)) if resolved else None
+        outcome = self.run(
+            images, objective, generator=generator, start=start, watch=watch, cancel=cancel
+        )
         return outcome.images
 
     @final
@@ -110,16 +118,19 @@ class Method(ABC):
         objective: Objective,
         *,
         generator: torch.Generator,
+        start: Tensor | None = None,
         watch: Watch | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Optimise a perturbation of ``images`` against ``objective``.
 
-        Raises ``CancelledError`` when ``cancel`` answers True.
+        ``start``, of the perturbation's shape and units, for one image or each, is what to begin
+        with beside a little noise. Raises ``CancelledError`` when ``cancel`` answers True.
         """
         perturbation = self.perturbation()
         change = perturbation.prepare(images)
-        delta = perturbation.project_(perturbation.initial(images, generator))
+        delta = perturbation.initial(images, generator)
+        delta = perturbation.project_(delta if start is None else delta + start.to(images))
         update = self.update_rule(delta, images)
         ledger = Ledger(objective.questions())
         step = 0
@@ -169,6 +180,22 @@ class Method(ABC):
         """The same method for that many targets and roles at once; the papers' steps are fixed."""
         del count
         return self
+
+    def head_start(self) -> float:
+        """How much of the first target's universal change to begin with: the papers know none."""
+        return 0.0
+
+    @final
+    def start(self, target: Target, matrix: Tensor, size: tuple[int, int]) -> Tensor | None:
+        """What to begin with, beside noise, on a canvas of that height and width.
+
+        ``matrix`` ``(2, 3)`` is that of the target's crop. Shape: ``(1, 3, h, w)`` in Lab units;
+        None where this method or ``target`` has nothing. Raises ``WeightsError`` where the file of
+        the universal change is missing or damaged.
+        """
+        share = self.head_start()
+        change = universal_change(target.card) if share else None
+        return None if change is None else uncrop(change * share, matrix, size)
 
     @abstractmethod
     def perturbation(self) -> Perturbation:

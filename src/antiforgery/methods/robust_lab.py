@@ -14,6 +14,9 @@ What differs from the paper, and why:
 - that budget is each photo's own: where another decibel would break no more than its price;
 - within that budget steps are steepest for the least of what is seen: energy, which texture hides
   as SSIM counts it (``masking``), and colour difference (``colour``), pixel by pixel;
+- where much is to be withstood it begins with a little of a change that leads the first target
+  astray on most faces (universal perturbations, Moosavi-Dezfooli et al., CVPR 2017), if that target
+  brings one: from there more is found that survives blur than from noise;
 - targets run in bfloat16 where the processor has it.
 """
 
@@ -58,13 +61,14 @@ class RobustLab(Method):
     change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
     beside energy, in the same units: with more of it the same energy is less of a colour
     difference.
+    ``universal`` is how much of the first target's universal change to begin with.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort.
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
         UsageError: a ``longer`` that is not above 0 and finite; a ``spare`` or ``price`` that is
-            below 0 or not finite.
+            below 0 or not finite; a ``universal`` that is not from 0 to 1.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -84,6 +88,7 @@ class RobustLab(Method):
     middle: float = 1.5
     goal: float = 3.0
     later: float = 0.1
+    universal: float = 0.0
     stop_when_met: bool = False
 
     def __post_init__(self) -> None:
@@ -93,6 +98,8 @@ class RobustLab(Method):
             raise UsageError(
                 f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
             )
+        if not 0 <= self.universal <= 1:
+            raise UsageError(f"universal is a share from 0 to 1, not {self.universal}.")
 
     def perturbation(self) -> LabPerturbation:
         """L, a and b within ``bounds``, without patches of one colour."""
@@ -103,8 +110,8 @@ class RobustLab(Method):
         return replace(self, steps=max(1, round(self.steps * self.longer * count)), longer=1.0)
 
     def for_grey(self) -> RobustLab:
-        """Luminance alone."""
-        return replace(self, bounds=(self.bounds[0], 0.0, 0.0))
+        """Luminance alone, from noise: what was found in colour says little of it."""
+        return replace(self, bounds=(self.bounds[0], 0.0, 0.0), universal=0.0)
 
     def objective(
         self,
@@ -130,6 +137,10 @@ class RobustLab(Method):
         """How surely answers are disrupted, from 0 to 1: half where they move ``middle`` times."""
         share = self.middle * threshold / distance.clamp_min(1e-6)
         return (1 / (1 + share.square())).mean()
+
+    def head_start(self) -> float:
+        """As much as ``universal`` says."""
+        return self.universal
 
     def share(self, place: int) -> float:
         """1 for the first target, and ``later`` times as much for each one after it."""

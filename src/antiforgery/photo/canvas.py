@@ -219,6 +219,22 @@ def warp(images: Tensor, matrices: Tensor, size: int) -> Tensor:
     return _turn(upright, angle, size * finer / count, size)
 
 
+def uncrop(crop: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+    """Lay what belongs to a target's crop back over the canvas, antialiased, 0 outside of the crop.
+
+    Shape: ``(1, C, S, S)`` and a matrix ``(2, 3)`` give ``(1, C, h, w)``, where ``size`` is h, w.
+    """
+    height, width = size
+    side = max(1, round(1 / math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))))
+    if side < crop.shape[-1]:
+        crop = F.interpolate(crop, (side, side), mode="bilinear", antialias=True)
+    rows, columns = (torch.arange(side, dtype=torch.float64) + 0.5 for side in size)
+    x, y = columns.expand(height, width), rows[:, None].expand(height, width)
+    places = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ matrix.to("cpu", torch.float64).T
+    grid = (places * 2 - 1)[None].to(crop)
+    return F.grid_sample(crop, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
 def _upright_grid(size: int, angle: Tensor) -> tuple[float, int]:
     """Samples per crop pixel, and per side, of the upright square that holds every turned crop."""
     if float(angle.abs().max()) * size < _STILL:

@@ -63,8 +63,11 @@ class Settings(BaseModel):
         """A hash that is equal for equal settings, whatever order they were given in."""
         facts = self.model_dump(mode="json")
         # Another release or other weights make other bytes of the same settings.
-        weights = (known_targets.weights_sha256(name.partition(":")[0]) for name in self.targets)
-        facts["made_with"] = [version("antiforgery"), *weights]
+        names = [name.partition(":")[0] for name in self.targets]
+        weights = map(known_targets.weights_sha256, names)
+        begins = names[:1] if self.options.get("universal") else []
+        begun_with = map(known_targets.universal_sha256, begins)
+        facts["made_with"] = [version("antiforgery"), *weights, *begun_with]
         text = json.dumps(facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

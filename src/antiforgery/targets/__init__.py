@@ -10,6 +10,7 @@ from antiforgery.targets.registry import (
     parse,
     plug_ins,
     resolve,
+    universal_sha256,
     weights_sha256,
     with_roles,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "parse",
     "plug_ins",
     "resolve",
+    "universal_sha256",
     "weights_sha256",
     "with_roles",
 ]

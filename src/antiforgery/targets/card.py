@@ -41,6 +41,8 @@ class TargetCard:
     loader: str
     """``package.module:callable`` that takes the card and returns the target."""
     weights: WeightsRef | None = None
+    universal: WeightsRef | None = None
+    """A change of the crop that leads this instance astray on most faces, in Lab units."""
     attributes: tuple[str, ...] = ()
     """What the weights edit, in the order of their condition, where the file does not tell."""
     onnx: OnnxCard | None = None

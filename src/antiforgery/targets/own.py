@@ -196,6 +196,9 @@ def read_card(path: Path) -> TargetCard:
         raise UsageError(
             f"the card {path} is wrong: its loader '{card.loader}' is none of antiforgery.targets"
         )
+    if card.universal is not None:
+        # It was found for one instance's weights, and these are others.
+        raise UsageError(f"the card {path} is wrong: only bundled targets bring a universal change")
     return card
 
 

@@ -153,6 +153,16 @@ def weights_sha256(name: str) -> str:
     return weights.sha256 if weights else ""
 
 
+def universal_sha256(name: str) -> str:
+    """The sha256 of what protection against a target begins with; empty where there is nothing.
+
+    Raises:
+        UsageError: There is no such target.
+    """
+    universal = card(name).universal
+    return universal.sha256 if universal else ""
+
+
 @cache
 def _bundled() -> dict[str, TargetCard]:
     cards = {}
