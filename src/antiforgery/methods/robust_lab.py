@@ -34,7 +34,7 @@ from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ledger, Method
 from antiforgery.methods.budget import Budget
-from antiforgery.methods.updates import Evidence, UpdateRule, rms
+from antiforgery.methods.updates import Evidence, UpdateRule, held, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.output_distortion import OutputDistortion
@@ -183,9 +183,7 @@ class _BudgetedMomentum:
         self._momentum = method.momentum * self._momentum + gradient / self._size(gradient)
         length = method.step * (1 - 0.8 * evidence.step / method.steps)
         delta = delta - length * self._momentum / rms(self._momentum)
-        allowed = 10 ** (-self._budget(evidence) / 10)
-        share = allowed / evidence.moved.clamp_min(1e-12)
-        return delta * share.sqrt().clamp(max=1).view(-1, 1, 1, 1)
+        return held(delta, evidence.moved, self._budget(evidence))
 
     def _size(self, gradient: Tensor) -> Tensor:
         """The usual size of a gradient, ``(N, 1, 1, 1)``: a running average over steps."""

@@ -60,6 +60,16 @@ class SignStep:
         return delta - self._step * gradient.sign()
 
 
+def held(delta: Tensor, moved: Tensor, psnr: Tensor | float) -> Tensor:
+    """``delta`` ``(N, C, H, W)``, scaled back where images moved by more than a PSNR in dB allows.
+
+    ``moved`` is their mean squared change in [0, 1], ``(N,)`` or one for all, as ``psnr`` is:
+    energy goes with the square of a change, about.
+    """
+    share = 10 ** (-psnr / 10) / moved.clamp_min(1e-12)
+    return delta * share.sqrt().clamp(max=1).view(-1, 1, 1, 1)
+
+
 def rms(values: Tensor) -> Tensor:
     """Root mean square per image, ``(N, 1, 1, 1)``, never zero."""
     return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)

@@ -228,7 +228,7 @@ def uncrop(crop: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
     side = max(1, round(1 / math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))))
     if side < crop.shape[-1]:
         crop = F.interpolate(crop, (side, side), mode="bilinear", antialias=True)
-    rows, columns = (torch.arange(side, dtype=torch.float64) + 0.5 for side in size)
+    rows, columns = (torch.arange(length, dtype=torch.float64) + 0.5 for length in size)
     x, y = columns.expand(height, width), rows[:, None].expand(height, width)
     places = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ matrix.to("cpu", torch.float64).T
     grid = (places * 2 - 1)[None].to(crop)

@@ -25,13 +25,14 @@ def headline(verdict: Verdict) -> str:
         share = "Not every" if some else "No"
         return f"{share} forgery of this photo by {_names(verdict)} is disrupted."
     start = f"As it is, this photo disrupts every forgery by {_names(verdict)} that was tried"
-    lost = [name for name in washed_out(verdict) if _lost_to_all(verdict, name)]
-    washed = [name for name in washed_out(verdict) if name not in lost]
+    washed = washed_out(verdict)
+    lost = [name for name in washed if _lost_to_all(verdict, name)]
+    halved = [name for name in washed if name not in lost]
     parts = [start]
     if lost:
         parts.append(f"all work again after {', '.join(lost)}")
-    if washed:
-        parts.append(f"half or more work again after {', '.join(washed)}")
+    if halved:
+        parts.append(f"half or more work again after {', '.join(halved)}")
     return "; ".join(parts) + "."
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from antiforgery.errors import AntiForgeryError, UsageError
 from antiforgery.targets import own
 from antiforgery.targets.card import Role, TargetCard, parse_card
+from antiforgery.weights.reference import WeightsRef
 
 if TYPE_CHECKING:
     from antiforgery.targets.base import Target
@@ -149,8 +150,7 @@ def weights_sha256(name: str) -> str:
     Raises:
         UsageError: There is no such target.
     """
-    weights = card(name).weights
-    return weights.sha256 if weights else ""
+    return _sha256(card(name).weights)
 
 
 def universal_sha256(name: str) -> str:
@@ -159,8 +159,11 @@ def universal_sha256(name: str) -> str:
     Raises:
         UsageError: There is no such target.
     """
-    universal = card(name).universal
-    return universal.sha256 if universal else ""
+    return _sha256(card(name).universal)
+
+
+def _sha256(ref: WeightsRef | None) -> str:
+    return "" if ref is None else ref.sha256
 
 
 @cache

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from antiforgery import evasions
 from antiforgery.errors import UsageError
 from antiforgery.judge import EVASIONS, on_device
 from antiforgery.methods.robust_lab import RobustLab
-from antiforgery.methods.updates import rms
+from antiforgery.methods.updates import held, rms
 from antiforgery.metrics.l2 import l2, success_rate
 from antiforgery.metrics.psnr import psnr
 from antiforgery.objectives.output_distortion import OutputDistortion
@@ -72,11 +72,12 @@ class UniversalTrainee:
         self._perturbation = self._method.perturbation()
         noise = self._perturbation.initial(torch.zeros(1, 3, side, side), torch.default_generator)
         self._evasions = (None, *map(evasions.parse, recipe.evasions))
-        self._change = torch.nn.Parameter(noise.to(device))
+        found = nn.ParameterDict({NAME: noise.to(device)})
+        self._change: Tensor = found[NAME]
         self._descent = torch.optim.SGD(
-            [self._change], lr=recipe.learning_rate, momentum=recipe.momentum
+            found.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum
         )
-        self._parts: dict[str, Part] = {"descent": self._descent}
+        self._parts: dict[str, Part] = {"found": found, "descent": self._descent}
 
     def enter(self, stage: int) -> None:
         """Read the faces at the stage's size, those to look at and measure on among dev."""
@@ -108,19 +109,18 @@ class UniversalTrainee:
         # Only where it points counts: rewards are flat on some faces and steep on others.
         self._change.grad = gradient / rms(gradient)
         self._descent.step()
-        moved = float((changed.detach() - images).square().mean())
+        moved = (changed.detach() - images).square().mean()
         self._hold(moved)
-        return {"reward": -loss.item(), "distance": distance.mean().item(), "moved": moved}
+        losses = {"reward": -loss, "distance": distance.mean(), "moved": moved}
+        return {name: value.item() for name, value in losses.items()}
 
     def state(self) -> dict[str, Any]:
         """The change and its momentum."""
-        return {"change": self._change.detach(), **states_of(self._parts)}
+        return states_of(self._parts)
 
     def restore(self, state: dict[str, Any]) -> None:
         """The same back."""
         restore_states(self._parts, state)
-        with torch.no_grad():
-            self._change.copy_(state["change"])
 
     def sheet(self) -> Tensor:
         """Columns of original, changed, and one edit of both, for dev faces."""
@@ -155,10 +155,9 @@ class UniversalTrainee:
         return self._perturbation.apply(images, self._change.expand_as(images))
 
     @torch.no_grad()
-    def _hold(self, moved: float) -> None:
+    def _hold(self, moved: Tensor) -> None:
         """Scale the change back to its budget where the last faces moved by more, then bound it."""
-        allowed = 10 ** (-self._recipe.psnr / 10)
-        self._change.mul_(min(1.0, (allowed / max(moved, 1e-12)) ** 0.5))
+        self._change.copy_(held(self._change, moved, self._recipe.psnr))
         self._perturbation.project_(self._change)
 
 
