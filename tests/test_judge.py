@@ -16,7 +16,14 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 
 from antiforgery.errors import UsageError
-from antiforgery.judge import forgeries, judge, judge_files, pick_device
+from antiforgery.judge import (
+    EvasionVerdict,
+    forgeries,
+    judge,
+    judge_files,
+    pick_device,
+    pictured,
+)
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo.encode import write_photo
 from antiforgery.photo.faces import find_faces
@@ -132,6 +139,30 @@ def test_forgeries_are_pictures_of_both(photo: Photo, changed: Photo, toy_target
     (verdict,) = judge(photo, changed, [toy_target], evasions=[]).targets
     distance = (2 * (first.after - first.before)).square().mean()
     assert float(distance) == pytest.approx(verdict.by_condition["first"], rel=1e-4)
+
+
+def test_forgeries_after_an_evasion_are_those_that_were_judged(
+    photo: Photo, changed: Photo, toy_target: Target
+) -> None:
+    tried = ("jpeg:20:420", "blur:2")
+    (verdict,) = judge(photo, changed, [toy_target], evasions=tried).targets
+    for each in verdict.evasions:
+        for shown in forgeries(photo, changed, toy_target, evasion=each.name):
+            distance = (2 * (shown.after - shown.before)).square().mean()
+            assert shown.evasion == each.name
+            assert float(distance) == pytest.approx(each.by_condition[shown.condition], rel=1e-4)
+
+
+def test_the_worst_evasion_is_shown_only_where_it_washes_something_out(photo: Photo) -> None:
+    (verdict,) = judge(photo, photo, ["stargan"]).targets
+    assert (verdict.success_rate, verdict.weakest) == (0, None)
+    assert {each.evasion for each in pictured(verdict, photo, photo)} == {None}
+
+    rates = {"jpeg:75:420": 0.5, "blur:1.5": 0.25, "resize:0.5": 1.0}
+    evasions = tuple(EvasionVerdict(name, 0.1, rate, 0.0) for name, rate in rates.items())
+    washed = replace(verdict, success_rate=1.0, evasions=evasions)
+    shown = pictured(washed, photo, photo)
+    assert [each.evasion for each in shown] == [None] * 5 + ["blur:1.5"] * 5
 
 
 class Lender:

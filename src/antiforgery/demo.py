@@ -10,7 +10,7 @@ from PIL import Image
 
 from antiforgery import presets
 from antiforgery.errors import MissingExtraError
-from antiforgery.judge import Verdict, forgeries
+from antiforgery.judge import Verdict, pictured
 from antiforgery.photo.decode import read_photo
 from antiforgery.photo.model import Pixels
 from antiforgery.protect import Report, protect_with
@@ -45,12 +45,9 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
     made = protect_with(settings, photo, output=protected, report=report)
     verdict = made.save(protected, overwrite=True, report=report)
     before, after = read_photo(photo), read_photo(protected)
-    by_target = {name: forgeries(before, after, name) for name in settings.targets}
-    shown = [each for found in by_target.values() for each in found]
+    found = [each for target in verdict.targets for each in pictured(target, before, after)]
+    shown = [each for each in found if each.evasion is None]
     rows = len(shown)
-    sections = [
-        section for name, found in by_target.items() for section in forgery_sections(name, found)
-    ]
     sheet(
         [
             ("photo", _repeat(before.pixels, rows)),
@@ -60,12 +57,12 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
             ("forged after", np.stack([enlarged(each.after) for each in shown])),
         ],
         folder / "sheet.png",
-        names=[section.title for section in sections],
+        names=[section.title for section in forgery_sections(shown)],
     )
     write_report(
         folder / "report.html",
         verdict,
-        [photo_section(before.pixels, after.pixels), *sections],
+        [photo_section(before.pixels, after.pixels), *forgery_sections(found)],
         title="What a forger makes of the astronaut",
     )
     return Demo(photo, protected, folder / "sheet.png", folder / "report.html", verdict)

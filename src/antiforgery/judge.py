@@ -86,7 +86,7 @@ class TargetVerdict:
     """One target in one role, over all faces and conditions."""
 
     name: str
-    role: str
+    role: Role
     threshold: float
     conditions: tuple[str, ...]
     l2: float
@@ -97,6 +97,14 @@ class TargetVerdict:
     """Mean L2 over faces, without an evasion."""
     identity: IdentityVerdict | None = None
     """For the roles that are about who is seen, without an evasion."""
+
+    @property
+    def weakest(self) -> str | None:
+        """The evasion that leaves fewest disrupted; None where none leaves fewer than without."""
+        least = min(self.evasions, key=lambda each: each.success_rate, default=None)
+        if least is None or not least.success_rate < self.success_rate:
+            return None
+        return least.name
 
 
 @dataclass(frozen=True)
@@ -162,12 +170,17 @@ class Region:
 
 @dataclass(frozen=True)
 class Forgery:
-    """What a target makes of both photos under one condition. Shape: ``(3, S, S)`` in [0, 1]."""
+    """What a target makes of both photos under one condition. Shape: ``(3, S, S)`` in [0, 1].
 
-    condition: str
+    Both passed ``evasion`` before, where there is one.
+    """
+
+    target: str
     role: Role
+    condition: str
     before: Tensor
     after: Tensor
+    evasion: str | None = None
 
 
 @torch.no_grad()
@@ -278,22 +291,55 @@ def forgeries(
     protected: Photo,
     target: str | Target,
     *,
+    evasion: str | None = None,
     labels: Mapping[str, Tensor] | None = None,
     partners: Sequence[Partner] = (),
 ) -> tuple[Forgery, ...]:
     """What ``target`` makes of the largest face of both photos, for people to look at.
 
-    Raises as :func:`judge` does.
+    Both photos pass ``evasion`` before, where one is named. Raises as :func:`judge` does.
     """
     place = torch.device("cpu")
     loaded, roles = on_device(target, place)
-    _, regions = regions_of(original, protected, [loaded], place)
-    before = regions[0].crop(regions[0].original, loaded)
-    after = regions[0].crop(regions[0].protected, loaded)
+    _, (region, *_) = regions_of(original, protected, [loaded], place)
+    crop = region.crop(region.original, loaded)
+    both = (region.original, region.protected)
+    if evasion is None:
+        seen = [region.crop(images, loaded) for images in both]
+    else:
+        tried = known_evasions.parse(evasion)
+        seen = [_evaded(tried, images, region, loaded) for images in both]
     return tuple(
-        Forgery(asked.name, role, *(loaded.forge(crop, asked)[0] for crop in (before, after)))
+        Forgery(
+            target=loaded.card.name,
+            role=role,
+            condition=asked.name,
+            before=loaded.forge(seen[0], asked)[0],
+            after=loaded.forge(seen[1], asked)[0],
+            evasion=evasion,
+        )
         for role in roles
-        for asked in loaded.conditions(before, role, labels=labels, partners=partners)
+        for asked in loaded.conditions(crop, role, labels=labels, partners=partners)
+    )
+
+
+def pictured(
+    verdict: TargetVerdict,
+    original: Photo,
+    protected: Photo,
+    *,
+    partners: Sequence[Partner] = (),
+) -> tuple[Forgery, ...]:
+    """What a verdict on a known target is about: its forgeries, and what the worst evasion leaves.
+
+    Raises as :func:`judge` does.
+    """
+    asked = f"{verdict.name}:{verdict.role}"
+    evasions = (None,) if verdict.weakest is None else (None, verdict.weakest)
+    return tuple(
+        forgery
+        for evasion in evasions
+        for forgery in forgeries(original, protected, asked, evasion=evasion, partners=partners)
     )
 
 

@@ -14,12 +14,13 @@ from antiforgery.judge import (
     Verdict,
     Visibility,
 )
+from antiforgery.targets.card import Role
 
 
 def _verdict(partner: str, rate: float, cosine: float) -> Verdict:
     """One photo at a swap in both roles; only as ``source`` its partner's name is a condition."""
 
-    def at(role: str, condition: str) -> TargetVerdict:
+    def at(role: Role, condition: str) -> TargetVerdict:
         return TargetVerdict(
             name="swap",
             role=role,

@@ -80,12 +80,12 @@ def run(
         )
 
     def forgeries(
-        *photos_and_target: object, partners: Sequence[Partner] = ()
+        *photos_and_target: object, evasion: str | None = None, partners: Sequence[Partner] = ()
     ) -> tuple[Forgery, ...]:
         del photos_and_target
         names = [each.name for each in partners] or ["Blond_Hair"]
         pictures = torch.zeros(3, 8, 8), torch.ones(3, 8, 8)
-        return tuple(Forgery(name, "edited", *pictures) for name in names)
+        return tuple(Forgery("stargan", "edited", name, *pictures, evasion) for name in names)
 
     judge = import_module("antiforgery.judge")
     monkeypatch.setattr(judge, "judge_files", judge_files)
@@ -117,7 +117,7 @@ def test_a_table_and_what_it_means_on_stdout(run: Run, original: Path) -> None:
     cells = [[cell.strip() for cell in row if cell] for row in rows]
     assert ["stargan (edited)", "none", "100 %", "0.4000"] in cells
     assert ["blur:1.5", "20 %", "0.0200", "0.0100"] in cells
-    assert lines[0].endswith("half or more work again after blur:1.5.")
+    assert lines[0].endswith("half or more work again after a blur of 1.5 pixels at 128.")
     assert lines[-1] == "Tested against stargan (edited); not tested against anything else."
 
 
@@ -195,8 +195,10 @@ def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path
     page = tmp_path / "r.html"
     run(original.with_name("good.png"), "--original", original, "--report", page)
     text = page.read_text(encoding="utf-8")
-    assert text.count("<img") == 5
-    assert "stargan (edited): Blond_Hair, forged from the protected photo" in text
+    assert text.count("<img") == 7
+    forged = "forged from the protected photo"
+    assert f"stargan (edited): Blond_Hair, {forged}" in text
+    assert f"stargan (edited): Blond_Hair, after a blur of 1.5 pixels at 128, {forged}" in text
 
 
 @pytest.mark.parametrize("protected", ["me.png", "gone.png", "text.png", "large.png"])

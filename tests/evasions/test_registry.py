@@ -32,6 +32,19 @@ def test_names_are_normalised(text: str, name: str, stage: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "about"),
+    [
+        ("jpeg:75", "a JPEG of quality 75"),
+        ("jpeg:90:444", "a JPEG of quality 90 in 4:4:4"),
+        ("blur:1.5", "a blur of 1.5 pixels at 128"),
+        ("resize:0.5", "shrinking to 0.5 of its size and back"),
+    ],
+)
+def test_people_are_told_in_words(text: str, about: str) -> None:
+    assert evasions.parse(text).about == about
+
+
+@pytest.mark.parametrize(
     ("text", "advice"),
     [
         ("jpg:75", "did you mean 'jpeg'"),

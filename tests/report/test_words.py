@@ -12,14 +12,14 @@ from antiforgery.report import headline, number, percent, summary
 def test_the_summary_names_what_was_tried_and_what_was_not(verdict: Verdict) -> None:
     text = summary(verdict)
     assert "stargan (edited): 100 % of the forgeries tried (Blond_Hair, Male flipped)" in text
-    assert "most still are after jpeg:75:420 (95 %)" in text
-    assert "half or fewer are after blur:1.5 (20 %)" in text
+    assert "most still are after a JPEG of quality 75 (95 %)" in text
+    assert "half or fewer are after a blur of 1.5 pixels at 128 (20 %)" in text
     assert "PSNR 37.0 dB" in text
     assert text.endswith("Tested against stargan (edited); not tested against anything else.")
 
 
 def test_the_headline_names_what_washes_the_protection_out(verdict: Verdict) -> None:
-    assert headline(verdict).endswith("half or more work again after blur:1.5.")
+    assert headline(verdict).endswith("half or more work again after a blur of 1.5 pixels at 128.")
     target = replace(verdict.targets[0], evasions=verdict.targets[0].evasions[:1])
     assert headline(replace(verdict, targets=(target,))).endswith("that was tried.")
 
@@ -42,8 +42,8 @@ def test_nothing_is_not_something(verdict: Verdict) -> None:
 def test_half_is_not_most(verdict: Verdict) -> None:
     evasions = (replace(verdict.targets[0].evasions[0], success_rate=0.5),)
     half = replace(verdict, targets=(replace(verdict.targets[0], evasions=evasions),))
-    assert "half or fewer are after jpeg:75:420 (50 %)" in summary(half)
-    assert headline(half).endswith("half or more work again after jpeg:75:420.")
+    assert "half or fewer are after a JPEG of quality 75 (50 %)" in summary(half)
+    assert headline(half).endswith("half or more work again after a JPEG of quality 75.")
 
 
 def test_all_is_more_than_half(verdict: Verdict) -> None:
@@ -51,13 +51,15 @@ def test_all_is_more_than_half(verdict: Verdict) -> None:
     evasions = tuple(replace(each, success_rate=0.0) for each in target.evasions[1:])
     lost = replace(target, evasions=(*target.evasions[:1], *evasions))
     alone = replace(verdict, targets=(lost,))
-    assert "none is after blur:1.5" in summary(alone)
+    assert "none is after a blur of 1.5 pixels at 128" in summary(alone)
     assert "half or fewer" not in summary(alone)
-    assert headline(alone).endswith("that was tried; all work again after blur:1.5.")
+    assert headline(alone).endswith(
+        "that was tried; all work again after a blur of 1.5 pixels at 128."
+    )
 
     # Another target still holds a part of it: of all together it is not all.
     both = replace(verdict, targets=(lost, target))
-    assert headline(both).endswith("; half or more work again after blur:1.5.")
+    assert headline(both).endswith("; half or more work again after a blur of 1.5 pixels at 128.")
 
 
 @pytest.mark.parametrize(("faces", "said"), [(0, "picture"), (1, "face"), (2, "faces")])

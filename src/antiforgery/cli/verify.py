@@ -160,13 +160,13 @@ def _write_report(
     path: Path, verdict: Verdict, photos: tuple[Path, Path], partners: Sequence[Partner]
 ) -> None:
     """``photos`` are the protected one and its original."""
-    from antiforgery.judge import forgeries
+    from antiforgery.judge import pictured
     from antiforgery.photo import read_photo
     from antiforgery.report import forgery_sections, photo_section, write_report
 
     protected, original = photos
     before, after = read_photo(original), read_photo(protected)
     sections = [photo_section(before.pixels, after.pixels)]
-    for name in dict.fromkeys(target.name for target in verdict.targets):
-        sections += forgery_sections(name, forgeries(before, after, name, partners=partners))
+    for target in verdict.targets:
+        sections += forgery_sections(pictured(target, before, after, partners=partners))
     write_report(path, verdict, sections, title=f"{protected.name}: verdict")

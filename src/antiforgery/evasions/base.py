@@ -18,6 +18,11 @@ class Evasion(Protocol):
         ...
 
     @property
+    def about(self) -> str:
+        """As people are told, after "after": ``a JPEG of quality 75``."""
+        ...
+
+    @property
     def stage(self) -> Stage:
         """``photo``: done to the file, before the face is cropped; ``crop``: to the crop."""
         ...

@@ -50,6 +50,11 @@ class Blur:
         return f"{PREFIX}:{self.sigma:g}"
 
     @property
+    def about(self) -> str:
+        """A blur, and of how much."""
+        return f"a blur of {self.sigma:g} pixels at {_REFERENCE_SIDE}"
+
+    @property
     def stage(self) -> Stage:
         """A forger blurs what the target sees."""
         return "crop"

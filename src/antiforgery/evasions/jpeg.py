@@ -224,6 +224,13 @@ class Jpeg:
         return f"{PREFIX}:{self.quality}:{self.subsampling}"
 
     @property
+    def about(self) -> str:
+        """A JPEG and its quality; the subsampling where it is not what cameras write."""
+        usual = self.subsampling == Jpeg.subsampling
+        sampled = "" if usual else f" in {':'.join(self.subsampling)}"
+        return f"a JPEG of quality {self.quality}{sampled}"
+
+    @property
     def stage(self) -> Stage:
         """A photo is re-encoded as a file, before anyone looks for a face."""
         return "photo"

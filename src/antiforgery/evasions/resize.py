@@ -62,6 +62,11 @@ class Resize:
         return f"{PREFIX}:{self.factor:g}"
 
     @property
+    def about(self) -> str:
+        """Shrinking, and to how much."""
+        return f"shrinking to {self.factor:.3g} of its size and back"
+
+    @property
     def stage(self) -> Stage:
         """A photo is shrunk as a file, before anyone looks for a face."""
         return "photo"

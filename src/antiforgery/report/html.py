@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 from antiforgery.photo.atomic import write_over
 from antiforgery.report.pictures import Picture, fitted
 from antiforgery.report.words import (
+    evasion_words,
     headline,
     number,
     percent,
+    role_words,
     scope,
     subject,
     target_label,
@@ -53,7 +55,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: right; padding: .35rem .6rem; border-bottom: 1px solid var(--line);
   white-space: nowrap; vertical-align: bottom; }
 thead th { white-space: normal; overflow-wrap: normal; }
-th:first-child { text-align: left; }
+th:first-child, .words { text-align: left; }
 """.strip()
 
 
@@ -122,9 +124,9 @@ def _figure(picture: Picture) -> str:
 
 
 def _target(target: TargetVerdict) -> str:
-    rows = [("none", target.l2, target.success_rate, "")]
+    rows = [("none: the file as it is", target.l2, target.success_rate, "")]
     rows += [
-        (each.name, each.l2, each.success_rate, number(each.clean_l2, 4))
+        (evasion_words(each.name), each.l2, each.success_rate, number(each.clean_l2, 4))
         for each in target.evasions
     ]
     body = "\n".join(
@@ -133,9 +135,11 @@ def _target(target: TargetVerdict) -> str:
         for name, l2, rate, clean in rows
     )
     about = (
-        f"A forgery counts as disrupted at an L2 of {target.threshold:g} or more, images in "
-        f"[-1, 1]; over the changed pixels alone the L2 is {number(target.l2_mask, 4)}. "
-        f"Tried: {', '.join(target.conditions)}."
+        f"{role_words(target.role)} Tried: {', '.join(target.conditions)}. L2 is how far a forgery "
+        "of the protected photo is from that of the original, the mean squared difference of "
+        f"images in [-1, 1]. At {target.threshold:g} or more it counts as disrupted, which may be "
+        "no more than a discoloured picture: look at the forgeries above. Over the pixels alone "
+        f"that the forger changed it is {number(target.l2_mask, 4)}."
     )
     return (
         f"<section>\n<h2>{escape(target_label(target))}</h2>\n"
@@ -149,14 +153,15 @@ def _target(target: TargetVerdict) -> str:
 def _visibility(verdict: Verdict) -> str:
     seen = verdict.visibility
     cells = (
-        ("PSNR", f"{number(seen.psnr, 1)} dB"),
-        ("SSIM", number(seen.ssim, 4)),
-        ("ΔE2000, mean", number(seen.delta_e_mean, 2)),
-        ("ΔE2000, maximum", number(seen.delta_e_max, 2)),
-        ("Faces", str(verdict.faces)),
+        ("PSNR", f"{number(seen.psnr, 1)} dB", "signal to noise; higher is less visible"),
+        ("SSIM", number(seen.ssim, 4), "likeness of structure; 1 is unchanged"),
+        ("ΔE2000, mean", number(seen.delta_e_mean, 2), "difference of colours; 0 is unchanged"),
+        ("ΔE2000, maximum", number(seen.delta_e_max, 2), "the same, of the pixel moved most"),
+        ("Faces", str(verdict.faces), ""),
     )
     rows = "\n".join(
-        f'<tr><th scope="row">{name}</th><td>{value}</td></tr>' for name, value in cells
+        f'<tr><th scope="row">{name}</th><td>{value}</td><td class="words">{words}</td></tr>'
+        for name, value, words in cells
     )
     return (
         "<section>\n<h2>How visible the change is</h2>\n"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from antiforgery.photo.model import Pixels
 from antiforgery.report.html import Section
 from antiforgery.report.pictures import Picture, difference, stacked
+from antiforgery.report.words import evasion_words
 
 if TYPE_CHECKING:
     from antiforgery.judge import Forgery
@@ -33,10 +34,12 @@ def photo_section(original: Pixels, protected: Pixels) -> Section:
     )
 
 
-def forgery_sections(target: str, forgeries: Iterable[Forgery]) -> Iterator[Section]:
-    """What ``target`` makes of the largest face, one section per condition."""
+def forgery_sections(forgeries: Iterable[Forgery]) -> Iterator[Section]:
+    """What targets make of the largest face, one section per condition and evasion."""
     for forgery in forgeries:
-        title = f"{target} ({forgery.role}): {forgery.condition}"
+        title = f"{forgery.target} ({forgery.role}): {forgery.condition}"
+        if forgery.evasion is not None:
+            title += f", after {evasion_words(forgery.evasion)}"
         yield Section(
             title,
             (

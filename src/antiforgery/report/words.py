@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
+
+from antiforgery import evasions
 
 if TYPE_CHECKING:
     from antiforgery.judge import EvasionVerdict, TargetVerdict, Verdict
+    from antiforgery.targets.card import Role
+
+_ROLES: Mapping[Role, str] = {
+    "edited": "The forger edits the photo: hair, age and the like.",
+    "source": "The forger puts the photo's face into another picture.",
+    "swapped": "The forger puts another face into the photo.",
+    "animated": "The forger makes the photo move as another person does.",
+}
 
 
 def summary(verdict: Verdict) -> str:
@@ -30,9 +40,9 @@ def headline(verdict: Verdict) -> str:
     halved = [name for name in washed if name not in lost]
     parts = [start]
     if lost:
-        parts.append(f"all work again after {', '.join(lost)}")
+        parts.append(f"all work again after {_after(lost)}")
     if halved:
-        parts.append(f"half or more work again after {', '.join(halved)}")
+        parts.append(f"half or more work again after {_after(halved)}")
     return "; ".join(parts) + "."
 
 
@@ -59,7 +69,7 @@ def target_sentence(target: TargetVerdict) -> str:
     if washed:
         parts.append(f"half or fewer are after {_rates(washed)}")
     if lost:
-        parts.append(f"none is after {', '.join(lost)}")
+        parts.append(f"none is after {_after(lost)}")
     return "; ".join(parts) + "."
 
 
@@ -91,6 +101,16 @@ def target_label(target: TargetVerdict) -> str:
     return f"{target.name} ({target.role})"
 
 
+def evasion_words(name: str) -> str:
+    """An evasion as people call it: "a JPEG of quality 75"."""
+    return evasions.parse(name).about
+
+
+def role_words(role: Role) -> str:
+    """What becomes of the photo in that role, as a sentence."""
+    return _ROLES[role]
+
+
 def percent(rate: float) -> str:
     """A rate in [0, 1]; rounded down, so that 100 % means all."""
     if math.isnan(rate):
@@ -110,12 +130,16 @@ def _washes(evasion: EvasionVerdict) -> bool:
 
 
 def _lost_to_all(verdict: Verdict, name: str) -> bool:
-    evasions = (each for target in verdict.targets for each in target.evasions)
-    return all(each.success_rate == 0 for each in evasions if each.name == name)
+    tried = (each for target in verdict.targets for each in target.evasions)
+    return all(each.success_rate == 0 for each in tried if each.name == name)
 
 
-def _rates(evasions: Iterable[EvasionVerdict]) -> str:
-    return ", ".join(f"{each.name} ({percent(each.success_rate)})" for each in evasions)
+def _after(names: Iterable[str]) -> str:
+    return ", ".join(map(evasion_words, names))
+
+
+def _rates(tried: Iterable[EvasionVerdict]) -> str:
+    return ", ".join(f"{evasion_words(each.name)} ({percent(each.success_rate)})" for each in tried)
 
 
 def _names(verdict: Verdict) -> str:
