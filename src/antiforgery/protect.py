@@ -360,7 +360,7 @@ class _Work:
             images,
             objective,
             generator=generator,
-            start=self.method.start(first, matrix, canvas.size),
+            starts=self.method.starts(first, matrix, canvas.size),
             watch=watch,
             cancel=cancel,
         )

@@ -121,7 +121,8 @@ def test_a_start_is_what_the_change_begins_with(images: Tensor, toy_target: Targ
     method = RobustLab(steps=0, psnr=10.0, bounds=(1.0, 4.0, 1.0))
     objective = OutputDistortion(images, views_of_aligned(images, [toy_target]))
 
-    outcome = method.run(images, objective, generator=torch.Generator().manual_seed(0), start=start)
+    chance = torch.Generator().manual_seed(0)
+    outcome = method.run(images, objective, generator=chance, starts=[start])
 
     moved = rgb2lab(outcome.images.permute(0, 2, 3, 1)) - rgb2lab(images.permute(0, 2, 3, 1))
     # Bounded as any change is, with noise of a tenth of the bounds.
@@ -129,22 +130,49 @@ def test_a_start_is_what_the_change_begins_with(images: Tensor, toy_target: Targ
     assert abs(moved[:, :8, :, 1].mean()) < 0.1
 
 
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_of_several_starts_the_one_that_gains_most_goes_on(
+    images: Tensor, toy_target: Target, place: int
+) -> None:
+    # Steps too small to matter: what a run ends with is what it began with.
+    method = RobustLab(steps=10, psnr=20.0, bounds=(9.0, 9.0, 9.0), step=1e-6)
+    objective = OutputDistortion(images, views_of_aligned(images, [toy_target]))
+    starts = [torch.full((1, 3, 32, 32), 0.5) for _ in range(3)]
+    starts[place] = torch.full((1, 3, 32, 32), 8.0)
+    told: list[tuple[int, int]] = []
+
+    outcome = method.run(
+        images,
+        objective,
+        generator=torch.Generator().manual_seed(0),
+        starts=starts,
+        watch=lambda done, most: told.append((done, most)),
+    )
+
+    moved = rgb2lab(outcome.images.permute(0, 2, 3, 1)) - rgb2lab(images.permute(0, 2, 3, 1))
+    assert moved[..., 0].mean() > 5
+    # Three of the ten steps from each, and the other seven from one.
+    assert told == [(done, 16) for done in range(1, 17)]
+    assert outcome.steps == 16
+
+
 def test_only_what_asks_for_it_begins_with_a_universal_change(toy_target: Target) -> None:
     stargan = targets.load("stargan")
     whole = torch.tensor([[1 / 64, 0, 0], [0, 1 / 64, 0]], dtype=torch.float64)
     change = universal_change(stargan.card)
 
-    begun = RobustLab(universal=0.5).start(stargan, whole, (64, 64))
+    begun, noise = RobustLab(universal=0.5).starts(stargan, whole, (64, 64))
 
     assert change is not None
     assert begun is not None
+    assert noise is None
     smaller = F.interpolate(change, (64, 64), mode="bilinear", antialias=True)
     assert (begun - 0.5 * smaller).abs().max() < 1e-4
-    assert RobustLab(universal=0.5).start(toy_target, whole, (64, 64)) is None
-    assert RobustLab().start(stargan, whole, (64, 64)) is None
-    assert RobustLab(universal=0.5).for_grey().start(stargan, whole, (64, 64)) is None
+    assert RobustLab(universal=0.5).starts(toy_target, whole, (64, 64)) == (None,)
+    assert RobustLab().starts(stargan, whole, (64, 64)) == (None,)
+    assert RobustLab(universal=0.5).for_grey().starts(stargan, whole, (64, 64)) == (None,)
     for method in (AntiForgery(), CW(), PGD()):
-        assert method.start(stargan, whole, (64, 64)) is None
+        assert method.starts(stargan, whole, (64, 64)) == (None,)
 
 
 def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:

@@ -21,7 +21,7 @@ from antiforgery.methods.updates import Evidence, UpdateRule
 from antiforgery.objectives.base import Objective, Question
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View, views_of_aligned
-from antiforgery.perturbations.base import Perturbation
+from antiforgery.perturbations.base import Apply, Perturbation
 from antiforgery.photo.canvas import uncrop
 from antiforgery.straight_through import round_straight_through
 from antiforgery.targets import resolve
@@ -30,6 +30,8 @@ from antiforgery.targets.universal import universal_change
 
 Watch = Callable[[int, int], None]
 """Called with the steps done and the most there may be."""
+_HEAT = 0.3
+"""The share of the steps after which the best of several starts goes on alone."""
 
 
 @dataclass
@@ -105,9 +107,9 @@ class Method(ABC):
         objective = self.objective(images, views, (None, *evasions), generator)
         height, width = images.shape[2:]
         whole = torch.tensor([[1 / width, 0, 0], [0, 1 / height, 0]], dtype=torch.float64)
-        start = self.start(resolved[0], whole, (height, width)) if resolved else None
+        starts = self.starts(resolved[0], whole, (height, width)) if resolved else (None,)
         outcome = self.run(
-            images, objective, generator=generator, start=start, watch=watch, cancel=cancel
+            images, objective, generator=generator, starts=starts, watch=watch, cancel=cancel
         )
         return outcome.images
 
@@ -118,41 +120,40 @@ class Method(ABC):
         objective: Objective,
         *,
         generator: torch.Generator,
-        start: Tensor | None = None,
+        starts: Sequence[Tensor | None] = (None,),
         watch: Watch | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> Outcome:
         """Optimise a perturbation of ``images`` against ``objective``.
 
-        ``start``, of the perturbation's shape and units, for one image or each, is what to begin
-        with beside a little noise. Raises ``CancelledError`` when ``cancel`` answers True.
+        ``starts``, of the perturbation's shape and units, for one image or each, are what to begin
+        with beside a little noise, None being nothing. Of several, that one goes on which has
+        gained most after a part of the steps. Raises ``CancelledError`` when ``cancel`` answers
+        True.
         """
-        perturbation = self.perturbation()
-        change = perturbation.prepare(images)
-        delta = perturbation.initial(images, generator)
-        delta = perturbation.project_(delta if start is None else delta + start.to(images))
-        update = self.update_rule(delta, images)
-        ledger = Ledger(objective.questions())
-        step = 0
-        while step < self.steps and not self.finished(ledger, objective.threshold):
-            if cancel is not None and cancel():
-                raise CancelledError("Stopped before anything was written.")
-            delta.requires_grad_(True)
-            changed = round_straight_through(change(delta))
-            question = objective.draw(generator)
-            distance = objective.distance(changed, question)
-            ledger.note(question, distance)
-            loss = -self.reward(distance, objective.threshold)
-            loss = loss + self.visibility(images, changed)
-            (gradient,) = torch.autograd.grad(loss, delta)
-            moved = (changed.detach() - images).square().mean(dim=(1, 2, 3))
-            evidence = Evidence(step, moved, question, distance.detach(), objective.threshold)
-            delta = perturbation.project_(update(delta.detach(), gradient, evidence))
-            step += 1
-            if watch is not None:
-                watch(step, self.steps)
-        protected = self.settle(delta, images, change)
-        return Outcome(images=protected, steps=step, least=ledger.least)
+        change = self.perturbation().prepare(images)
+        begun = [
+            _Descent(self, images, change, objective, generator, start=start) for start in starts
+        ]
+        heat = round(_HEAT * self.steps) if len(begun) > 1 else 0
+        most = self.steps + heat * (len(begun) - 1)
+
+        def descend(descent: _Descent, steps: int) -> None:
+            while descent.goes_on(steps):
+                if cancel is not None and cancel():
+                    raise CancelledError("Stopped before anything was written.")
+                descent.step()
+                if watch is not None:
+                    watch(sum(each.taken for each in begun), most)
+
+        if heat:
+            for each in begun:
+                descend(each, heat)
+        best = max(begun, key=_Descent.gain) if heat else begun[0]
+        descend(best, self.steps)
+        protected = self.settle(best.delta, images, change)
+        taken = sum(each.taken for each in begun)
+        return Outcome(images=protected, steps=taken, least=best.ledger.least)
 
     def objective(
         self,
@@ -186,16 +187,19 @@ class Method(ABC):
         return 0.0
 
     @final
-    def start(self, target: Target, matrix: Tensor, size: tuple[int, int]) -> Tensor | None:
+    def starts(
+        self, target: Target, matrix: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor | None, ...]:
         """What to begin with, beside noise, on a canvas of that height and width.
 
         ``matrix`` ``(2, 3)`` is that of the target's crop. Shape: ``(1, 3, h, w)`` in Lab units;
-        None where this method or ``target`` has nothing. Raises ``WeightsError`` where the file of
-        the universal change is missing or damaged.
+        None, which is noise alone, is always among them, and all where this method or ``target``
+        has nothing. Raises ``WeightsError`` where the file of the universal change is missing or
+        damaged.
         """
         share = self.head_start()
         change = universal_change(target.card) if share else None
-        return None if change is None else uncrop(change * share, matrix, size)
+        return (None,) if change is None else (uncrop(change * share, matrix, size), None)
 
     @abstractmethod
     def perturbation(self) -> Perturbation:
@@ -230,6 +234,61 @@ class Method(ABC):
         """The protected images, rounded to 8 bits, that a final ``delta`` stands for."""
         del images
         return round_straight_through(change(delta))
+
+
+class _Descent:
+    """One way down, from one start: the perturbation, its update rule, and what was seen on it."""
+
+    def __init__(
+        self,
+        method: Method,
+        images: Tensor,
+        change: Apply,
+        objective: Objective,
+        generator: torch.Generator,
+        *,
+        start: Tensor | None,
+    ) -> None:
+        self._method, self._images, self._change = method, images, change
+        self._objective, self._generator = objective, generator
+        self._perturbation = method.perturbation()
+        noise = self._perturbation.initial(images, generator)
+        begin = noise if start is None else noise + start.to(images)
+        self.delta = self._perturbation.project_(begin)
+        self._update = method.update_rule(self.delta, images)
+        self.ledger = Ledger(objective.questions())
+        self.taken = 0
+
+    def goes_on(self, steps: int) -> bool:
+        """Whether fewer steps than that were taken and the method wants more."""
+        threshold = self._objective.threshold
+        return self.taken < steps and not self._method.finished(self.ledger, threshold)
+
+    def step(self) -> None:
+        """Generate, evaluate, update, for one random question."""
+        method, images, threshold = self._method, self._images, self._objective.threshold
+        delta = self.delta.requires_grad_(True)
+        changed = round_straight_through(self._change(delta))
+        question = self._objective.draw(self._generator)
+        distance = self._objective.distance(changed, question)
+        self.ledger.note(question, distance)
+        loss = -method.reward(distance, threshold) + method.visibility(images, changed)
+        (gradient,) = torch.autograd.grad(loss, delta)
+        moved = (changed.detach() - images).square().mean(dim=(1, 2, 3))
+        evidence = Evidence(self.taken, moved, question, distance.detach(), threshold)
+        updated = self._update(delta.detach(), gradient, evidence)
+        self.delta = self._perturbation.project_(updated)
+        self.taken += 1
+
+    @torch.no_grad()
+    def gain(self) -> float:
+        """The mean reward of all questions that a protection has to withstand."""
+        objective, method = self._objective, self._method
+        changed = round_straight_through(self._change(self.delta))
+        questions = objective.questions()
+        answers = (objective.distance(changed, question) for question in questions)
+        rewards = [float(method.reward(each, objective.threshold)) for each in answers]
+        return sum(rewards) / len(rewards)
 
 
 def check_images(images: Tensor) -> None:
