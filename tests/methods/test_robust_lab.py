@@ -108,11 +108,14 @@ def test_what_is_spared_and_its_price_are_not_negative(spare: float, price: floa
         RobustLab(spare=spare, price=price)
 
 
-def test_each_target_and_role_gets_its_own_steps(images: Tensor, toy_target: Target) -> None:
+@pytest.mark.parametrize(("views", "steps"), [(1, 20), (2, 22), (4, 26)])
+def test_further_targets_and_roles_add_steps_as_often_as_they_are_asked(
+    images: Tensor, toy_target: Target, views: int, steps: int
+) -> None:
     taken: list[tuple[int, int]] = []
-    method = RobustLab(steps=4).for_views(3)
+    method = RobustLab(steps=20, later=0.1).for_views(views)
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
-    assert taken[-1] == (12, 12)
+    assert taken[-1] == (steps, steps)
 
 
 def test_a_start_is_what_the_change_begins_with(images: Tensor, toy_target: Target) -> None:
@@ -201,9 +204,9 @@ def test_a_share_of_the_universal_change_is_one(universal: float) -> None:
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:
     taken: list[tuple[int, int]] = []
-    method = RobustLab(steps=4, longer=2.5).for_views(2)
+    method = RobustLab(steps=4, longer=2.5, later=0.5).for_views(2)
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
-    assert taken[-1] == (20, 20)
+    assert taken[-1] == (15, 15)
 
 
 @pytest.mark.parametrize("longer", [0.0, -1.0, float("inf"), float("nan")])

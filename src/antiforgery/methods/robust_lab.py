@@ -50,8 +50,8 @@ _NEWS = 0.1
 class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
-    ``steps`` are those for one target in one role, and each further one adds as many; ``longer`` is
-    how many times that :meth:`for_views` takes, where more is to be withstood.
+    ``steps`` are those for one target in one role, and each further one adds ``later`` times as
+    many; ``longer`` is how many times that :meth:`for_views` takes, where more is to be withstood.
     ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b.
     ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
     may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
@@ -106,8 +106,12 @@ class RobustLab(Method):
         return LabPerturbation(bounds=self.bounds, tint=self.tint)
 
     def for_views(self, count: int) -> RobustLab:
-        """As many steps more as there are targets and roles, ``longer``; shares divide them."""
-        return replace(self, steps=max(1, round(self.steps * self.longer * count)), longer=1.0)
+        """As many steps more as targets and roles beside the first are asked, ``longer``.
+
+        With four times the steps for four of them no more was disrupted.
+        """
+        times = self.longer * (1 + self.later * (count - 1))
+        return replace(self, steps=max(1, round(self.steps * times)), longer=1.0)
 
     def for_grey(self) -> RobustLab:
         """Luminance alone, from noise: what was found in colour says little of it."""

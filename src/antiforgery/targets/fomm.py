@@ -165,12 +165,12 @@ class Reduction(nn.Module):
         super().__init__()
         self.factor = factor
         side = self.side_of(factor)
-        # As plain numbers: arithmetic on the device "meta", where weights are loaded, starts slow.
+        # As plain numbers: on the device "meta", where weights are loaded, even a copy starts slow.
         deviation = (factor - 1) / 2
         bell = [math.exp(-0.5 * ((step - side // 2) / deviation) ** 2) for step in range(side)]
         whole = sum(bell) ** 2
-        filters = torch.tensor([[one * other / whole for other in bell] for one in bell])
-        self.register_buffer("weight", filters.expand(3, 1, side, side).clone())
+        rows = [[one * other / whole for other in bell] for one in bell]
+        self.register_buffer("weight", torch.tensor([[rows]] * 3))
 
     @staticmethod
     def side_of(factor: int) -> int:
