@@ -14,6 +14,7 @@ from typing import get_args, get_type_hints
 import pytest
 from PIL import Image
 
+from antiforgery import presets
 from antiforgery.cli import app as application
 from antiforgery.cli.protect import protect
 from antiforgery.errors import PhotoError, WeightsError
@@ -231,6 +232,18 @@ def test_choices_are_those_of_the_settings() -> None:
         choices = get_args(get_args(get_args(offered[name])[0])[0])
         assert choices == get_args(Settings.model_fields[name].annotation)
     assert get_args(Settings.model_fields["metadata"].annotation) == get_args(Policy)
+
+
+def test_the_help_tells_the_defaults_and_presets_that_there_are() -> None:
+    offered = get_type_hints(protect, include_extras=True)
+    settings = presets.resolve()
+    for name in ("preset", "strength", "effort", "region", "metadata", "seed", "device"):
+        (option,) = offered[name].__metadata__
+        assert option.show_default.endswith(str(getattr(settings, name)))
+    (target,) = offered["target"].__metadata__
+    assert target.show_default.endswith(": " + ", ".join(settings.targets))
+    (preset,) = offered["preset"].__metadata__
+    assert all(name in preset.help for name in presets.names())
 
 
 def test_nothing_to_do(run: Run, tmp_path: Path) -> None:

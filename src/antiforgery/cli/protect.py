@@ -40,33 +40,50 @@ def protect(
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A named bundle of settings.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A bundle of settings: balanced, paper, strong or subtle.",
+            show_default="balanced",
+        ),
     ] = None,
     strength: Annotated[
         Literal["subtle", "balanced", "strong"] | None,
-        typer.Option(help="How visible the change may be at most."),
+        typer.Option(
+            help="How visible the change may be at most.", show_default="the preset's: balanced"
+        ),
     ] = None,
     effort: Annotated[
         Literal["fast", "normal", "thorough"] | None,
-        typer.Option(help="How long to work on each photo."),
+        typer.Option(help="How long to work on each photo.", show_default="the preset's: normal"),
     ] = None,
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[:ROLE]", help="A DeepFake system to protect against."),
+        typer.Option(
+            metavar="NAME[:ROLE]",
+            help="A DeepFake system to protect against. Repeatable; the first counts most.",
+            show_default="one for each role: stargan, fomm, faceswap",
+        ),
     ] = None,
     region: Annotated[
         Literal["auto", "face", "full"] | None,
-        typer.Option(help="Change the faces, the whole picture, or what is found."),
+        typer.Option(
+            help="Change the faces alone, the whole picture, or (auto) faces and, where none is "
+            "found, the whole picture.",
+            show_default="auto",
+        ),
     ] = None,
     metadata: Annotated[
         Literal["keep", "minimal", "strip"] | None,
-        typer.Option(help="What becomes of EXIF and XMP."),
+        typer.Option(help="What becomes of EXIF and XMP.", show_default="keep"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same bytes on one machine.")
+        int | None,
+        typer.Option(help="The same seed gives the same bytes on one machine.", show_default="0"),
     ] = None,
     device: Annotated[
-        Literal["auto", "cpu", "cuda", "mps"] | None, typer.Option(help="Where to compute.")
+        Literal["auto", "cpu", "cuda", "mps"] | None,
+        typer.Option(help="Where to compute.", show_default="auto"),
     ] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads to use.")] = None,
     option: Annotated[
