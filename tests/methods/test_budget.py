@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from antiforgery.methods.budget import Budget
+from antiforgery.methods.budget import Budget, worth_keeping
 from antiforgery.methods.updates import Evidence
-from antiforgery.objectives.base import Question
+from antiforgery.objectives.base import Answers, Question
 
 THRESHOLD = 0.05
 LEAST, SPARE = 32.0, 4.0
@@ -125,3 +125,37 @@ def test_no_budget_moves_before_enough_was_asked_and_then_slowly() -> None:
 def test_no_more_is_spared_than_may_be(spare: float) -> None:
     psnr = held(cycle([(0, 0, [50.0])]), spare=spare)
     assert psnr[-1].item() == pytest.approx(LEAST + spare, abs=1e-4)
+
+
+def kept(*strengths: float, shares: list[float] | None = None, price: float, psnr: float) -> float:
+    """The PSNR that one image keeps whose answers move so many thresholds at that PSNR."""
+    distances = THRESHOLD * torch.tensor(strengths)[:, None]
+    each = torch.tensor(shares or [1 / len(strengths)] * len(strengths))
+    answers = Answers(distances, each, THRESHOLD)
+    (found,) = worth_keeping(answers, torch.tensor([psnr]), most=36.0, price=price).tolist()
+    return float(found)
+
+
+def test_in_the_end_hopeless_and_broken_answers_spare_a_decibel_a_look_up_to_the_most() -> None:
+    assert kept(0.05, 20.0, price=0.05, psnr=32.0) == pytest.approx(33.0)
+    assert kept(0.05, 20.0, price=0.05, psnr=35.6) == pytest.approx(36.0)
+    assert kept(0.05, 20.0, price=0.05, psnr=36.5) == pytest.approx(36.5)
+
+
+@pytest.mark.parametrize("price", [0.05, 0.1])
+def test_in_the_end_a_change_shrinks_to_where_a_decibel_is_worth_its_price(price: float) -> None:
+    # The closed form above, from a distance that is a little larger than the best.
+    slope = price / (8 * 0.085 * math.log(10))
+    broken = (1 + math.sqrt(1 - 4 * slope)) / 2
+    best = 1.15 * (broken / (1 - broken)) ** (1 / 8)
+    above = 0.8
+    found = kept(best * 10 ** (0.085 * above), price=price, psnr=32.0)
+    assert found == pytest.approx(32.0 + above, abs=0.13)
+    assert kept(best * 10 ** (-0.085 * above), price=price, psnr=32.0) == pytest.approx(32.0)
+
+
+def test_in_the_end_answers_count_as_often_as_they_are_asked() -> None:
+    # At the threshold and a bit: to spare a decibel costs nearly all of this answer.
+    hanging, hopeless = 1.35, 0.01
+    assert kept(hanging, hopeless, shares=[0.9, 0.1], price=0.1, psnr=32.0) < 32.5
+    assert kept(hanging, hopeless, shares=[0.1, 0.9], price=0.1, psnr=32.0) == pytest.approx(33.0)

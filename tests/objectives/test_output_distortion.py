@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from antiforgery import evasions
+from antiforgery.objectives.base import ask_all
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
 from antiforgery.targets.base import Condition, Target
@@ -79,6 +80,37 @@ def test_clean_answers_are_computed_once(images: Tensor, toy_target: Target) -> 
     for _ in range(3):
         objective.distance(images, question)
     assert counting.forged == 2 + 3
+
+
+def test_shares_are_those_of_the_draws(images: Tensor, toy_target: Target) -> None:
+    blur = evasions.parse("blur:1")
+    views = views_of_aligned(images, [toy_target, toy_target], shares=[1.0, 0.25])
+    objective = OutputDistortion(images, views, evasions=(None, blur, blur))
+    generator = torch.Generator().manual_seed(0)
+
+    count = 20_000
+    drawn = Counter(replace(objective.draw(generator), crop=0) for _ in range(count))
+
+    questions = objective.questions()
+    assert sum(map(objective.share, questions)) == pytest.approx(1)
+    for question in questions:
+        share = objective.share(question)
+        assert abs(drawn[question] / count - share) < 4 * (share * (1 - share) / count) ** 0.5
+
+
+def test_all_is_asked_once(images: Tensor, toy_target: Target) -> None:
+    objective = OutputDistortion(
+        images, views_of_aligned(images, [toy_target]), evasions=(None, evasions.parse("blur:1"))
+    )
+    changed = (images + 0.01).clamp(0, 1)
+    answers = ask_all(objective, changed)
+
+    questions = objective.questions()
+    assert answers.distances.shape == (len(questions), len(images))
+    for row, share, question in zip(answers.distances, answers.shares, questions, strict=True):
+        assert torch.equal(row, objective.distance(changed, question))
+        assert float(share) == pytest.approx(objective.share(question))
+    assert answers.threshold == objective.threshold
 
 
 def test_draws_reach_every_question(images: Tensor, toy_target: Target) -> None:

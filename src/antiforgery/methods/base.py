@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, final
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.updates import Evidence, UpdateRule
-from antiforgery.objectives.base import Objective, Question
+from antiforgery.objectives.base import Answers, Objective, Question, ask_all
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View, views_of_aligned
 from antiforgery.perturbations.base import Apply, Perturbation
@@ -30,6 +31,8 @@ from antiforgery.targets.universal import universal_change
 
 Watch = Callable[[int, int], None]
 """Called with the steps done and the most there may be."""
+Ask = Callable[[Tensor], Answers]
+"""Asks every question about images ``(N, 3, h, w)`` in [0, 1]."""
 _HEAT = 0.3
 """The share of the steps after which the best of several starts goes on alone."""
 
@@ -151,7 +154,7 @@ class Method(ABC):
                 descend(each, heat)
         best = max(begun, key=_Descent.gain) if heat else begun[0]
         descend(best, self.steps)
-        protected = self.settle(best.delta, images, change)
+        protected = self.settle(best.delta, images, change, partial(ask_all, objective))
         taken = sum(each.taken for each in begun)
         return Outcome(images=protected, steps=taken, least=best.ledger.least)
 
@@ -230,9 +233,9 @@ class Method(ABC):
         return False
 
     @torch.no_grad()
-    def settle(self, delta: Tensor, images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    def settle(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
         """The protected images, rounded to 8 bits, that a final ``delta`` stands for."""
-        del images
+        del images, ask
         return round_straight_through(change(delta))
 
 
@@ -282,13 +285,10 @@ class _Descent:
 
     @torch.no_grad()
     def gain(self) -> float:
-        """The mean reward of all questions that a protection has to withstand."""
-        objective, method = self._objective, self._method
-        changed = round_straight_through(self._change(self.delta))
-        questions = objective.questions()
-        answers = (objective.distance(changed, question) for question in questions)
-        rewards = [float(method.reward(each, objective.threshold)) for each in answers]
-        return sum(rewards) / len(rewards)
+        """The mean reward of all questions that a protection has to withstand, as often asked."""
+        answers = ask_all(self._objective, round_straight_through(self._change(self.delta)))
+        rewards = [self._method.reward(each, answers.threshold) for each in answers.distances]
+        return float(torch.stack(rewards) @ answers.shares)
 
 
 def check_images(images: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 A fixed PSNR spends as much on a photo that falls apart at a touch, or holds whatever is done, as on
 one where a little more decides. Here each is held to the PSNR at which what another decibel would
-break is no longer worth its price.
+break is no longer worth its price: on the way by what was heard, in the end by asking for all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from antiforgery.methods.updates import Evidence
-from antiforgery.objectives.base import Question
+from antiforgery.objectives.base import Answers, Question
 
 _GROWTH = 0.085
 """Decades that a distance grows by with a decibel: measured, a little less than energy does."""
@@ -25,6 +25,10 @@ _SHARPNESS = 8
 """How steeply an answer counts as broken around that."""
 _GRID = 0.25
 """Decibels between the budgets that are compared, at most."""
+_REACH = 1.0
+"""Decibels that a distance is carried over by in the end, before it is asked for again."""
+_OFFERS = 33
+"""Budgets that are compared in the end."""
 _PACE = 10.0
 """Decibels that the budget could move by in a whole run, so that the change keeps up with it."""
 _HEARS_FROM = 0.1
@@ -75,13 +79,11 @@ class Budget:
         self._asked[question.view, question.evasion] += 1
 
     def _best(self, threshold: float) -> Tensor:
-        strengths = torch.stack(list(self._strengths.values())).unsqueeze(-1)
-        asked = torch.tensor(self._weights()).to(strengths).view(-1, 1, 1)
+        strengths = torch.stack(list(self._strengths.values()))
+        asked = torch.tensor(self._weights()).to(strengths)
         spared = torch.linspace(0, self.spare, math.ceil(self.spare / _GRID) + 1).to(strengths)
-        distance = 10 ** (strengths - _GROWTH * (self.least + spared))
-        broken = 1 / (1 + (_MARGIN * threshold / distance) ** _SHARPNESS)
-        worth = (broken * asked).sum(dim=0) / asked.sum() + self.price * spared
-        return self.least + spared[worth.argmax(dim=-1)]
+        offered = (self.least + spared).expand(strengths.shape[1], -1)
+        return _best(strengths, asked / asked.sum(), offered, threshold, self.price)
 
     def _weights(self) -> list[float]:
         """How much each question counts: as often as its view and evasion are asked together.
@@ -90,3 +92,33 @@ class Budget:
         """
         groups = [(question.view, question.evasion) for question in self._strengths]
         return [self._asked[group] / groups.count(group) for group in groups]
+
+
+def worth_keeping(answers: Answers, psnr: Tensor, *, most: float, price: float) -> Tensor:
+    """The PSNR in dB ``(N,)`` to shrink changes to that are at ``psnr`` ``(N,)``, up to ``most``.
+
+    What :class:`Budget` hears is old and of this or that crop; here all is known. Never further
+    than distances can be carried over: ask again there.
+    """
+    strengths = answers.distances.clamp_min(1e-12).log10() + _GROWTH * psnr
+    spared = torch.linspace(0, 1, _OFFERS).to(psnr)
+    offered = psnr[:, None] + spared * (most - psnr).clamp_min(0)[:, None]
+    best = _best(strengths, answers.shares, offered, answers.threshold, price)
+    return best.minimum(psnr + _REACH)
+
+
+def _best(
+    strengths: Tensor,
+    shares: Tensor,
+    offered: Tensor,
+    threshold: float,
+    price: float,
+) -> Tensor:
+    """Of the budgets ``offered`` ``(N, K)``, rising, each image's with the most broken and spared.
+
+    Shape: ``strengths`` ``(Q, N)``, ``shares`` ``(Q,)``, which make 1; ``(N,)`` out.
+    """
+    distances = 10 ** (strengths[:, :, None] - _GROWTH * offered)
+    broken = 1 / (1 + (_MARGIN * threshold / distances) ** _SHARPNESS)
+    worth = torch.tensordot(shares, broken, dims=1) + price * offered
+    return offered.gather(1, worth.argmax(dim=1, keepdim=True)).squeeze(1)

@@ -11,19 +11,21 @@ What differs from the paper, and why:
 - steps follow momentum, normalised by the usual size of a gradient so that flat rewards count
   little, and the change is held to a budget of energy, which goes where it works: a box alone
   spends it everywhere;
-- that budget is each photo's own: where another decibel would break no more than its price;
+- that budget is each photo's own: where another decibel would break no more than its price, which
+  is looked at once more in the end, when all can be asked;
 - within that budget steps are steepest for the least of what is seen: energy, which texture hides
   as SSIM counts it (``masking``), and colour difference (``colour``), pixel by pixel;
-- where much is to be withstood it begins with a little of a change that leads the first target
-  astray on most faces (universal perturbations, Moosavi-Dezfooli et al., CVPR 2017), if that target
-  brings one: from there more is found that survives blur than from noise;
+- where much is to be withstood it begins twice, with noise and with a little of a change that leads
+  the first target astray on most faces, if that target brings one (universal perturbations,
+  Moosavi-Dezfooli et al., CVPR 2017), and goes on with the better: which one leads to more that
+  survives blur differs from face to face;
 - targets run in bfloat16 where the processor has it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -32,16 +34,19 @@ from torch import Tensor
 
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
-from antiforgery.methods.base import Ledger, Method
-from antiforgery.methods.budget import Budget
+from antiforgery.methods.base import Ask, Ledger, Method
+from antiforgery.methods.budget import Budget, worth_keeping
 from antiforgery.methods.updates import Evidence, UpdateRule, held, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View
+from antiforgery.perturbations.base import Apply
 from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.straight_through import round_straight_through
 
+_LOOKS = 6
+"""How often all is asked in the end, at most, to see how much smaller a change may become."""
 _NEWS = 0.1
 """How much the last gradient says about what size is usual."""
 
@@ -155,8 +160,10 @@ class RobustLab(Method):
         return self.stop_when_met and ledger.least >= self.goal * threshold
 
     @torch.no_grad()
-    def settle(self, delta: Tensor, images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Round to 8 bits, shrinking until the rounded images keep the least PSNR."""
+    def settle(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
+        """Round to 8 bits, shrinking until no decibel breaks too little and all keep the least."""
+        if self.spare:
+            delta = self._shrunk(delta, images, change, ask)
         allowed = 10 ** (-self.psnr / 10)
         protected = round_straight_through(change(delta))
         for _ in range(8):
@@ -166,6 +173,18 @@ class RobustLab(Method):
             delta = delta * (0.99 * (allowed / moved).sqrt()).clamp(max=1)
             protected = round_straight_through(change(delta))
         return protected
+
+    def _shrunk(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
+        """``delta``, smaller by what is not worth its price, once every question is asked."""
+        for _ in range(_LOOKS):
+            changed = round_straight_through(change(delta))
+            psnr = -10 * (changed - images).square().mean(dim=(1, 2, 3)).clamp_min(1e-12).log10()
+            most = self.psnr + self.spare
+            kept = worth_keeping(ask(changed), psnr, most=most, price=self.price)
+            if bool((kept <= psnr).all()):
+                break
+            delta = delta * 10 ** ((psnr - kept) / 20).view(-1, 1, 1, 1)
+        return delta
 
 
 class _BudgetedMomentum:

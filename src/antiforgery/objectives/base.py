@@ -41,3 +41,29 @@ class Objective(Protocol):
     def questions(self) -> tuple[Question, ...]:
         """Every question about the forger's own crop, which a protection has to withstand."""
         ...
+
+    def share(self, question: Question) -> float:
+        """How often one of :meth:`questions` is drawn, whatever the crop; together they make 1."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came of every question that a protection of ``N`` images has to withstand.
+
+    ``distances`` ``(Q, N)``; ``shares`` ``(Q,)``: how often each question is asked;
+    ``threshold``: from which distance on an answer is disrupted.
+    """
+
+    distances: Tensor
+    shares: Tensor
+    threshold: float
+
+
+@torch.no_grad()
+def ask_all(objective: Objective, protected: Tensor) -> Answers:
+    """Ask every question about ``protected`` ``(N, 3, h, w)`` in [0, 1]."""
+    questions = objective.questions()
+    distances = torch.stack([objective.distance(protected, each) for each in questions])
+    shares = distances.new_tensor([objective.share(each) for each in questions])
+    return Answers(distances, shares, objective.threshold)

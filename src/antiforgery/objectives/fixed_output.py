@@ -45,6 +45,10 @@ class FixedOutput:
         """Every view and condition."""
         return self._forged.questions()
 
+    def share(self, question: Question) -> float:
+        """What its view and condition are drawn with."""
+        return self._forged.share(question)
+
     def distance(self, protected: Tensor, question: Question) -> Tensor:
         """Minus the distance ``(N,)`` to the picture."""
         forged = self._forged.answer(protected, question)

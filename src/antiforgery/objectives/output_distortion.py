@@ -71,6 +71,13 @@ class OutputDistortion:
             for evasion in range(len(self._evasions))
         )
 
+    def share(self, question: Question) -> float:
+        """What its view, condition and evasion are drawn with."""
+        views, evasions = self._view_shares, self._evasion_shares
+        view = float(views[question.view] / views.sum())
+        evasion = float(evasions[question.evasion] / evasions.sum())
+        return view * evasion / len(self._views[question.view].conditions)
+
     def distance(self, protected: Tensor, question: Question) -> Tensor:
         """Distance ``(N,)`` of the answer from the answer about the original."""
         distance = self._views[question.view].distance or self._distance
