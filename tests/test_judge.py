@@ -147,7 +147,7 @@ def test_forgeries_after_an_evasion_are_those_that_were_judged(
     tried = ("jpeg:20:420", "blur:2")
     (verdict,) = judge(photo, changed, [toy_target], evasions=tried).targets
     for each in verdict.evasions:
-        for shown in forgeries(photo, changed, toy_target, evasion=each.name):
+        for shown in forgeries(photo, changed, toy_target, evasions=[each.name]):
             distance = (2 * (shown.after - shown.before)).square().mean()
             assert shown.evasion == each.name
             assert float(distance) == pytest.approx(each.by_condition[shown.condition], rel=1e-4)
@@ -155,11 +155,11 @@ def test_forgeries_after_an_evasion_are_those_that_were_judged(
 
 def test_the_worst_evasion_is_shown_only_where_it_washes_something_out(photo: Photo) -> None:
     (verdict,) = judge(photo, photo, ["stargan"]).targets
-    assert (verdict.success_rate, verdict.weakest) == (0, None)
+    assert (verdict.success_rate, verdict.worst_evasion) == (0, None)
     assert {each.evasion for each in pictured(verdict, photo, photo)} == {None}
 
-    rates = {"jpeg:75:420": 0.5, "blur:1.5": 0.25, "resize:0.5": 1.0}
-    evasions = tuple(EvasionVerdict(name, 0.1, rate, 0.0) for name, rate in rates.items())
+    left = {"jpeg:75:420": (0.2, 0.25), "blur:1.5": (0.1, 0.25), "resize:0.5": (0.3, 1.0)}
+    evasions = tuple(EvasionVerdict(name, *each, 0.0) for name, each in left.items())
     washed = replace(verdict, success_rate=1.0, evasions=evasions)
     shown = pictured(washed, photo, photo)
     assert [each.evasion for each in shown] == [None] * 5 + ["blur:1.5"] * 5

@@ -99,9 +99,9 @@ class TargetVerdict:
     """For the roles that are about who is seen, without an evasion."""
 
     @property
-    def weakest(self) -> str | None:
-        """The evasion that leaves fewest disrupted; None where none leaves fewer than without."""
-        least = min(self.evasions, key=lambda each: each.success_rate, default=None)
+    def worst_evasion(self) -> str | None:
+        """Which leaves fewest disrupted, then the least L2; None where none washes anything out."""
+        least = min(self.evasions, key=lambda each: (each.success_rate, each.l2), default=None)
         if least is None or not least.success_rate < self.success_rate:
             return None
         return least.name
@@ -291,36 +291,44 @@ def forgeries(
     protected: Photo,
     target: str | Target,
     *,
-    evasion: str | None = None,
+    evasions: Sequence[str | None] = (None,),
     labels: Mapping[str, Tensor] | None = None,
     partners: Sequence[Partner] = (),
 ) -> tuple[Forgery, ...]:
     """What ``target`` makes of the largest face of both photos, for people to look at.
 
-    Both photos pass ``evasion`` before, where one is named. Raises as :func:`judge` does.
+    Both photos pass each of ``evasions`` before, None being none. Raises as :func:`judge` does.
     """
     place = torch.device("cpu")
     loaded, roles = on_device(target, place)
     _, (region, *_) = regions_of(original, protected, [loaded], place)
     crop = region.crop(region.original, loaded)
-    both = (region.original, region.protected)
-    if evasion is None:
-        seen = [region.crop(images, loaded) for images in both]
-    else:
-        tried = known_evasions.parse(evasion)
-        seen = [_evaded(tried, images, region, loaded) for images in both]
-    return tuple(
-        Forgery(
-            target=loaded.card.name,
-            role=role,
-            condition=asked.name,
-            before=loaded.forge(seen[0], asked)[0],
-            after=loaded.forge(seen[1], asked)[0],
-            evasion=evasion,
-        )
+    asked = [
+        (role, each)
         for role in roles
-        for asked in loaded.conditions(crop, role, labels=labels, partners=partners)
-    )
+        for each in loaded.conditions(crop, role, labels=labels, partners=partners)
+    ]
+    shown = []
+    for name in evasions:
+        evasion = None if name is None else known_evasions.parse(name)
+        before, after = (
+            region.crop(images, loaded)
+            if evasion is None
+            else _evaded(evasion, images, region, loaded)
+            for images in (region.original, region.protected)
+        )
+        shown += [
+            Forgery(
+                target=loaded.card.name,
+                role=role,
+                condition=condition.name,
+                before=loaded.forge(before, condition)[0],
+                after=loaded.forge(after, condition)[0],
+                evasion=None if evasion is None else evasion.name,
+            )
+            for role, condition in asked
+        ]
+    return tuple(shown)
 
 
 def pictured(
@@ -334,12 +342,13 @@ def pictured(
 
     Raises as :func:`judge` does.
     """
-    asked = f"{verdict.name}:{verdict.role}"
-    evasions = (None,) if verdict.weakest is None else (None, verdict.weakest)
-    return tuple(
-        forgery
-        for evasion in evasions
-        for forgery in forgeries(original, protected, asked, evasion=evasion, partners=partners)
+    worst = verdict.worst_evasion
+    return forgeries(
+        original,
+        protected,
+        f"{verdict.name}:{verdict.role}",
+        evasions=(None,) if worst is None else (None, worst),
+        partners=partners,
     )
 
 

@@ -185,7 +185,7 @@ def protect_with(
     chosen = targets or settings.targets
     asked = [on_device(target, device) for target in chosen]
     with _threads(settings.threads):
-        method = _method_for(photo, settings).for_views(sum(len(roles) for _, roles in asked))
+        method = _method_for(photo, settings)
         tell(Progress("looking for faces", 0, 1))
         faces = () if settings.region == "full" else find_faces(photo.pixels)
         photo = _with_region_warning(photo, faces, settings)
@@ -353,14 +353,15 @@ class _Work:
             for view in self._views(place, images, canvas, generator)
         ]
         evasions = [self.saved, *(known_evasions.parse(name) for name in self.settings.evasions)]
-        objective = self.method.objective(images, views, evasions, generator)
+        method = self.method.for_views([view.share for view in views])
+        objective = method.objective(images, views, evasions, generator)
         first = self.asked[0][0]
         matrix = geometry.crop_matrix(canvas, first.card.template)
-        outcome = self.method.run(
+        outcome = method.run(
             images,
             objective,
             generator=generator,
-            starts=self.method.starts(first, matrix, canvas.size),
+            starts=method.starts(first, matrix, canvas.size),
             watch=watch,
             cancel=cancel,
         )

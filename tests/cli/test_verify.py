@@ -23,6 +23,7 @@ from antiforgery.judge import (
     Verdict,
     Visibility,
 )
+from antiforgery.photo.model import Photo
 from antiforgery.targets import ONE_OF_EACH_ROLE
 from antiforgery.targets.partner import Partner
 
@@ -80,12 +81,21 @@ def run(
         )
 
     def forgeries(
-        *photos_and_target: object, evasion: str | None = None, partners: Sequence[Partner] = ()
+        _original: Photo,
+        _protected: Photo,
+        target: str,
+        *,
+        evasions: Sequence[str | None] = (None,),
+        partners: Sequence[Partner] = (),
     ) -> tuple[Forgery, ...]:
-        del photos_and_target
+        assert target == "stargan:edited"
         names = [each.name for each in partners] or ["Blond_Hair"]
         pictures = torch.zeros(3, 8, 8), torch.ones(3, 8, 8)
-        return tuple(Forgery("stargan", "edited", name, *pictures, evasion) for name in names)
+        return tuple(
+            Forgery("stargan", "edited", name, *pictures, evasion)
+            for evasion in evasions
+            for name in names
+        )
 
     judge = import_module("antiforgery.judge")
     monkeypatch.setattr(judge, "judge_files", judge_files)
@@ -117,7 +127,9 @@ def test_a_table_and_what_it_means_on_stdout(run: Run, original: Path) -> None:
     cells = [[cell.strip() for cell in row if cell] for row in rows]
     assert ["stargan (edited)", "none", "100 %", "0.4000"] in cells
     assert ["blur:1.5", "20 %", "0.0200", "0.0100"] in cells
-    assert lines[0].endswith("half or more work again after a blur of 1.5 pixels at 128.")
+    assert lines[0].endswith(
+        "half or more work again after a blur of 1.5 pixels on a face 128 wide."
+    )
     assert lines[-1] == "Tested against stargan (edited); not tested against anything else."
 
 
@@ -198,7 +210,10 @@ def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path
     assert text.count("<img") == 7
     forged = "forged from the protected photo"
     assert f"stargan (edited): Blond_Hair, {forged}" in text
-    assert f"stargan (edited): Blond_Hair, after a blur of 1.5 pixels at 128, {forged}" in text
+    assert (
+        f"stargan (edited): Blond_Hair, after a blur of 1.5 pixels on a face 128 wide, {forged}"
+        in text
+    )
 
 
 @pytest.mark.parametrize("protected", ["me.png", "gone.png", "text.png", "large.png"])

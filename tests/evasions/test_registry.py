@@ -36,7 +36,7 @@ def test_names_are_normalised(text: str, name: str, stage: str) -> None:
     [
         ("jpeg:75", "a JPEG of quality 75"),
         ("jpeg:90:444", "a JPEG of quality 90 in 4:4:4"),
-        ("blur:1.5", "a blur of 1.5 pixels at 128"),
+        ("blur:1.5", "a blur of 1.5 pixels on a face 128 wide"),
         ("resize:0.5", "shrinking to 0.5 of its size and back"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from antiforgery.methods.budget import Budget, worth_keeping
+from antiforgery.methods.budget import Budget, better, worth
 from antiforgery.methods.updates import Evidence
 from antiforgery.objectives.base import Answers, Question
 
@@ -127,35 +127,48 @@ def test_no_more_is_spared_than_may_be(spare: float) -> None:
     assert psnr[-1].item() == pytest.approx(LEAST + spare, abs=1e-4)
 
 
-def kept(*strengths: float, shares: list[float] | None = None, price: float, psnr: float) -> float:
-    """The PSNR that one image keeps whose answers move so many thresholds at that PSNR."""
-    distances = THRESHOLD * torch.tensor(strengths)[:, None]
+def told(strengths: list[float], shares: list[float] | None = None) -> Answers:
+    """One image's answers, in thresholds that they move."""
     each = torch.tensor(shares or [1 / len(strengths)] * len(strengths))
-    answers = Answers(distances, each, THRESHOLD)
-    (found,) = worth_keeping(answers, torch.tensor([psnr]), most=36.0, price=price).tolist()
+    return Answers(THRESHOLD * torch.tensor(strengths)[:, None], each, THRESHOLD)
+
+
+def wanted(answers: Answers, *, psnr: float, price: float) -> float:
+    """The PSNR that would be better for one image."""
+    at = torch.tensor([psnr])
+    (found,) = better(answers, at, least=LEAST, most=LEAST + SPARE, price=price).tolist()
     return float(found)
 
 
-def test_in_the_end_hopeless_and_broken_answers_spare_a_decibel_a_look_up_to_the_most() -> None:
-    assert kept(0.05, 20.0, price=0.05, psnr=32.0) == pytest.approx(33.0)
-    assert kept(0.05, 20.0, price=0.05, psnr=35.6) == pytest.approx(36.0)
-    assert kept(0.05, 20.0, price=0.05, psnr=36.5) == pytest.approx(36.5)
+@pytest.mark.parametrize(("psnr", "then"), [(33.0, 34.0), (35.6, 36.0), (31.5, 32.5), (36.5, 36.0)])
+def test_in_the_end_hopeless_and_broken_answers_spare_a_decibel_a_look_up_to_the_most(
+    psnr: float, then: float
+) -> None:
+    assert wanted(told([0.05, 20.0]), psnr=psnr, price=0.05) == pytest.approx(then)
 
 
 @pytest.mark.parametrize("price", [0.05, 0.1])
-def test_in_the_end_a_change_shrinks_to_where_a_decibel_is_worth_its_price(price: float) -> None:
-    # The closed form above, from a distance that is a little larger than the best.
+@pytest.mark.parametrize("off", [-0.8, 0.0, 0.8])
+def test_in_the_end_a_change_is_sized_to_where_a_decibel_is_worth_its_price(
+    price: float, off: float
+) -> None:
+    # The closed form above, from a distance that is a little larger or smaller than the best.
     slope = price / (8 * 0.085 * math.log(10))
     broken = (1 + math.sqrt(1 - 4 * slope)) / 2
     best = 1.15 * (broken / (1 - broken)) ** (1 / 8)
-    above = 0.8
-    found = kept(best * 10 ** (0.085 * above), price=price, psnr=32.0)
-    assert found == pytest.approx(32.0 + above, abs=0.13)
-    assert kept(best * 10 ** (-0.085 * above), price=price, psnr=32.0) == pytest.approx(32.0)
+    found = wanted(told([best * 10 ** (0.085 * off)]), psnr=34.0, price=price)
+    assert found == pytest.approx(34.0 + off, abs=0.03)
 
 
 def test_in_the_end_answers_count_as_often_as_they_are_asked() -> None:
-    # At the threshold and a bit: to spare a decibel costs nearly all of this answer.
-    hanging, hopeless = 1.35, 0.01
-    assert kept(hanging, hopeless, shares=[0.9, 0.1], price=0.1, psnr=32.0) < 32.5
-    assert kept(hanging, hopeless, shares=[0.1, 0.9], price=0.1, psnr=32.0) == pytest.approx(33.0)
+    # A third above the threshold: to spare a decibel costs a good part of this answer.
+    strengths = [1.35, 0.01]
+    assert wanted(told(strengths, [0.9, 0.1]), psnr=34.0, price=0.1) < 34.1
+    assert wanted(told(strengths, [0.1, 0.9]), psnr=34.0, price=0.1) == pytest.approx(35.0)
+
+
+def test_worth_is_what_is_broken_and_what_is_spared() -> None:
+    # At 1.15 thresholds an answer counts half, far above it wholly.
+    answers = told([1.15, 100.0, 0.001], [0.5, 0.2, 0.3])
+    (found,) = worth(answers, torch.tensor([34.0]), price=0.05).tolist()
+    assert found == pytest.approx(0.5 * 0.5 + 0.2 + 34 * 0.05, abs=1e-5)

@@ -14,8 +14,10 @@ from torch.nn import functional as F
 
 from antiforgery import evasions, targets
 from antiforgery.errors import UsageError
-from antiforgery.methods import CW, PGD, AntiForgery, RobustLab
-from antiforgery.metrics import l2
+from antiforgery.methods import CW, PGD, AntiForgery, RobustLab, create
+from antiforgery.metrics import DISRUPTED, l2
+from antiforgery.metrics.psnr import psnr
+from antiforgery.objectives.base import Question
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
 from antiforgery.perturbations.lab import LabPerturbation
@@ -102,18 +104,93 @@ def test_a_photo_that_falls_apart_anyway_is_changed_less(
     assert (spared - images).square().mean() < 0.8 * (plain - images).square().mean()
 
 
+class Moving:
+    """Two images' answers move as their energy does, and by as many thresholds at 26 dB."""
+
+    threshold = DISRUPTED
+
+    def __init__(self, images: Tensor, strengths: list[float]) -> None:
+        self._images = images
+        self._growth = torch.tensor(strengths) * self.threshold * 10**2.6
+
+    def draw(self, generator: torch.Generator) -> Question:
+        del generator
+        return self.questions()[0]
+
+    def questions(self) -> tuple[Question, ...]:
+        return (Question(view=0, crop=0, condition=0, evasion=0),)
+
+    def share(self, question: Question) -> float:
+        del question
+        return 1.0
+
+    def distance(self, protected: Tensor, question: Question) -> Tensor:
+        del question
+        return self._growth * (protected - self._images).square().mean(dim=(1, 2, 3))
+
+
+def test_in_the_end_each_image_has_the_size_that_is_worth_most(images: Tensor) -> None:
+    method = RobustLab(steps=0, psnr=24.0, spare=3.0, price=0.1, bounds=(30.0, 30.0, 30.0))
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    start = 4.6 * noise  # about 26 dB on both
+
+    def ended(*strengths: float) -> Tensor:
+        chance = torch.Generator().manual_seed(0)
+        objective = Moving(images, list(strengths))
+        outcome = method.run(images, objective, generator=chance, starts=[start])
+        return psnr(outcome.images, images)
+
+    broken, hopeless = ended(50.0, 0.01).tolist()
+    assert broken == pytest.approx(27.0, abs=0.2)
+    assert hopeless == pytest.approx(27.0, abs=0.2)
+    # A share of b = 1 / (1 + (1.15 / d) ** 8) is broken, d growing by 0.1 decades a decibel.
+    slope = 0.1 / (8 * 0.1 * math.log(10))
+    share = (1 + math.sqrt(1 - 4 * slope)) / 2
+    best = 1.15 * (share / (1 - share)) ** (1 / 8)
+    strengths = [1.9, 1.3]
+    found = ended(*strengths).tolist()
+    for strength, each in zip(strengths, found, strict=True):
+        assert each == pytest.approx(26.0 + 10 * math.log10(strength / best), abs=0.4)
+
+
+def test_starts_are_compared_by_what_is_asked_often(images: Tensor) -> None:
+    class Torn(Moving):
+        """Mostly asked is a question that a lighter image answers, seldom one for a darker."""
+
+        def questions(self) -> tuple[Question, ...]:
+            return tuple(Question(view=0, crop=0, condition=each, evasion=0) for each in (0, 1))
+
+        def share(self, question: Question) -> float:
+            return (0.9, 0.1)[question.condition]
+
+        def distance(self, protected: Tensor, question: Question) -> Tensor:
+            lighter = (protected - images).mean(dim=(1, 2, 3))
+            wanted, strength = ((1, 3.0), (-1, 100.0))[question.condition]
+            return (wanted * lighter > 0) * strength * self.threshold + 0 * lighter
+
+    method = RobustLab(steps=10, psnr=20.0, bounds=(9.0, 9.0, 9.0), step=1e-6)
+    light = torch.zeros(1, 3, 1, 1)
+    light[:, 0] = 6.0
+    starts = [each.expand(1, 3, 32, 32) for each in (-light, light)]
+    chance = torch.Generator().manual_seed(0)
+    outcome = method.run(images, Torn(images, [1.0, 1.0]), generator=chance, starts=starts)
+    assert (outcome.images - images).mean() > 0.01
+
+
 @pytest.mark.parametrize(("spare", "price"), [(-1.0, 0.1), (math.inf, 0.1), (1.0, -0.1)])
 def test_what_is_spared_and_its_price_are_not_negative(spare: float, price: float) -> None:
     with pytest.raises(UsageError, match="spare and price"):
         RobustLab(spare=spare, price=price)
 
 
-@pytest.mark.parametrize(("views", "steps"), [(1, 20), (2, 22), (4, 26)])
+@pytest.mark.parametrize(
+    ("shares", "steps"), [([1.0], 20), ([0.5, 0.5], 40), ([1.0, 0.1, 0.005, 0.005], 22)]
+)
 def test_further_targets_and_roles_add_steps_as_often_as_they_are_asked(
-    images: Tensor, toy_target: Target, views: int, steps: int
+    images: Tensor, toy_target: Target, shares: list[float], steps: int
 ) -> None:
     taken: list[tuple[int, int]] = []
-    method = RobustLab(steps=20, later=0.1).for_views(views)
+    method = RobustLab(steps=20).for_views(shares)
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (steps, steps)
 
@@ -196,15 +273,16 @@ def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
         assert torch.corrcoef(torch.stack([got.flatten(), wanted.flatten()]))[0, 1] > 0.8
 
 
-@pytest.mark.parametrize("universal", [-0.1, 1.1, math.nan])
-def test_a_share_of_the_universal_change_is_one(universal: float) -> None:
-    with pytest.raises(UsageError, match="universal"):
-        RobustLab(universal=universal)
+@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
+@pytest.mark.parametrize("name", ["universal", "later"])
+def test_shares_are_from_nothing_to_one(name: str, share: float) -> None:
+    with pytest.raises(UsageError, match=f"{name}.*from 0 to 1"):
+        create("robust_lab", {name: share})
 
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:
     taken: list[tuple[int, int]] = []
-    method = RobustLab(steps=4, longer=2.5, later=0.5).for_views(2)
+    method = RobustLab(steps=4, longer=2.5).for_views([1.0, 0.5])
     method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (15, 15)
 

@@ -7,19 +7,23 @@ import pytest
 
 from antiforgery.judge import Verdict
 from antiforgery.report import headline, number, percent, summary
+from antiforgery.report.words import role_words
+from antiforgery.targets.card import ROLES
 
 
 def test_the_summary_names_what_was_tried_and_what_was_not(verdict: Verdict) -> None:
     text = summary(verdict)
     assert "stargan (edited): 100 % of the forgeries tried (Blond_Hair, Male flipped)" in text
     assert "most still are after a JPEG of quality 75 (95 %)" in text
-    assert "half or fewer are after a blur of 1.5 pixels at 128 (20 %)" in text
+    assert "half or fewer are after a blur of 1.5 pixels on a face 128 wide (20 %)" in text
     assert "PSNR 37.0 dB" in text
     assert text.endswith("Tested against stargan (edited); not tested against anything else.")
 
 
 def test_the_headline_names_what_washes_the_protection_out(verdict: Verdict) -> None:
-    assert headline(verdict).endswith("half or more work again after a blur of 1.5 pixels at 128.")
+    assert headline(verdict).endswith(
+        "half or more work again after a blur of 1.5 pixels on a face 128 wide."
+    )
     target = replace(verdict.targets[0], evasions=verdict.targets[0].evasions[:1])
     assert headline(replace(verdict, targets=(target,))).endswith("that was tried.")
 
@@ -51,15 +55,17 @@ def test_all_is_more_than_half(verdict: Verdict) -> None:
     evasions = tuple(replace(each, success_rate=0.0) for each in target.evasions[1:])
     lost = replace(target, evasions=(*target.evasions[:1], *evasions))
     alone = replace(verdict, targets=(lost,))
-    assert "none is after a blur of 1.5 pixels at 128" in summary(alone)
+    assert "none is after a blur of 1.5 pixels on a face 128 wide" in summary(alone)
     assert "half or fewer" not in summary(alone)
     assert headline(alone).endswith(
-        "that was tried; all work again after a blur of 1.5 pixels at 128."
+        "that was tried; all work again after a blur of 1.5 pixels on a face 128 wide."
     )
 
     # Another target still holds a part of it: of all together it is not all.
     both = replace(verdict, targets=(lost, target))
-    assert headline(both).endswith("; half or more work again after a blur of 1.5 pixels at 128.")
+    assert headline(both).endswith(
+        "; half or more work again after a blur of 1.5 pixels on a face 128 wide."
+    )
 
 
 @pytest.mark.parametrize(("faces", "said"), [(0, "picture"), (1, "face"), (2, "faces")])
@@ -91,3 +97,9 @@ def test_numbers_that_are_none() -> None:
         "unknown",
         "1.00",
     ]
+
+
+def test_every_role_has_a_sentence() -> None:
+    said = [role_words(role) for role in ROLES]
+    assert len(set(said)) == len(ROLES)
+    assert all(each.startswith("The forger") for each in said)

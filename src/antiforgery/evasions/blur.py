@@ -52,7 +52,7 @@ class Blur:
     @property
     def about(self) -> str:
         """A blur, and of how much."""
-        return f"a blur of {self.sigma:g} pixels at {_REFERENCE_SIDE}"
+        return f"a blur of {self.sigma:g} pixels on a face {_REFERENCE_SIDE} wide"
 
     @property
     def stage(self) -> Stage:

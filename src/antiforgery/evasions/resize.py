@@ -64,7 +64,7 @@ class Resize:
     @property
     def about(self) -> str:
         """Shrinking, and to how much."""
-        return f"shrinking to {self.factor:.3g} of its size and back"
+        return f"shrinking to {self.factor:g} of its size and back"
 
     @property
     def stage(self) -> Stage:

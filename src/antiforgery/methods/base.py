@@ -7,10 +7,10 @@ and the perturbation is projected back into its budget.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar, final
 
 import torch
@@ -34,7 +34,10 @@ Watch = Callable[[int, int], None]
 Ask = Callable[[Tensor], Answers]
 """Asks every question about images ``(N, 3, h, w)`` in [0, 1]."""
 _HEAT = 0.3
-"""The share of the steps after which the best of several starts goes on alone."""
+"""The share of the steps after which the best of several starts goes on alone.
+
+By then no budget has moved, so that none has gained by being seen more.
+"""
 
 
 @dataclass
@@ -59,7 +62,8 @@ class Outcome:
     """What a run made.
 
     Shape: ``images`` ``(N, 3, h, w)``, 8-bit values in [0, 1]. ``steps`` were taken; ``least`` is
-    the smallest distance last seen over all questions, minus infinity if one was never asked.
+    the smallest distance last seen over all questions on the way, minus infinity if one was never
+    asked.
     """
 
     images: Tensor
@@ -131,8 +135,8 @@ class Method(ABC):
 
         ``starts``, of the perturbation's shape and units, for one image or each, are what to begin
         with beside a little noise, None being nothing. Of several, that one goes on which has
-        gained most after a part of the steps. Raises ``CancelledError`` when ``cancel`` answers
-        True.
+        gained most, over all images together, after a part of the steps. Raises
+        ``CancelledError`` when ``cancel`` answers True.
         """
         change = self.perturbation().prepare(images)
         begun = [
@@ -141,20 +145,25 @@ class Method(ABC):
         heat = round(_HEAT * self.steps) if len(begun) > 1 else 0
         most = self.steps + heat * (len(begun) - 1)
 
+        def check() -> None:
+            if cancel is not None and cancel():
+                raise CancelledError("Stopped before anything was written.")
+
         def descend(descent: _Descent, steps: int) -> None:
             while descent.goes_on(steps):
-                if cancel is not None and cancel():
-                    raise CancelledError("Stopped before anything was written.")
+                check()
                 descent.step()
                 if watch is not None:
                     watch(sum(each.taken for each in begun), most)
 
-        if heat:
-            for each in begun:
-                descend(each, heat)
-        best = max(begun, key=_Descent.gain) if heat else begun[0]
+        def ask(changed: Tensor) -> Answers:
+            return ask_all(objective, changed, before_each=check)
+
+        for each in begun if heat else ():
+            descend(each, heat)
+        best = max(begun, key=lambda each: each.gain(ask)) if heat else begun[0]
         descend(best, self.steps)
-        protected = self.settle(best.delta, images, change, partial(ask_all, objective))
+        protected = self.settle(best.delta, images, change, ask)
         taken = sum(each.taken for each in begun)
         return Outcome(images=protected, steps=taken, least=best.ledger.least)
 
@@ -180,9 +189,9 @@ class Method(ABC):
             "changes luminance, such as balanced."
         )
 
-    def for_views(self, count: int) -> Method:
-        """The same method for that many targets and roles at once; the papers' steps are fixed."""
-        del count
+    def for_views(self, shares: Sequence[float]) -> Method:
+        """The same method for targets and roles asked that often; the papers' steps are fixed."""
+        del shares
         return self
 
     def head_start(self) -> float:
@@ -284,9 +293,11 @@ class _Descent:
         self.taken += 1
 
     @torch.no_grad()
-    def gain(self) -> float:
-        """The mean reward of all questions that a protection has to withstand, as often asked."""
-        answers = ask_all(self._objective, round_straight_through(self._change(self.delta)))
+    def gain(self, ask: Ask) -> float:
+        """The mean reward of all questions, as often as each is asked; infinite once it is met."""
+        if self._method.finished(self.ledger, self._objective.threshold):
+            return math.inf
+        answers = ask(round_straight_through(self._change(self.delta)))
         rewards = [self._method.reward(each, answers.threshold) for each in answers.distances]
         return float(torch.stack(rewards) @ answers.shares)
 

@@ -27,8 +27,8 @@ _GRID = 0.25
 """Decibels between the budgets that are compared, at most."""
 _REACH = 1.0
 """Decibels that a distance is carried over by in the end, before it is asked for again."""
-_OFFERS = 33
-"""Budgets that are compared in the end."""
+_STEP = 0.05
+"""Decibels between the budgets that are compared in the end."""
 _PACE = 10.0
 """Decibels that the budget could move by in a whole run, so that the change keeps up with it."""
 _HEARS_FROM = 0.1
@@ -42,7 +42,7 @@ class Budget:
     """The PSNR in dB that each of ``N`` images is held to, from ``least`` to ``spare`` above it.
 
     ``price`` is the share of all answers that a decibel has to break to be spent; a question counts
-    as often as it is asked. Budgets start in the middle, and end there where all is over early.
+    as often as it is asked. Budgets start in the middle, and stay there where all is over early.
     """
 
     least: float
@@ -65,7 +65,7 @@ class Budget:
             self._hear(evidence)
         if evidence.step >= _BIDS_FROM * self.steps:
             pace = _PACE / self.steps
-            way = self._best(evidence.threshold) - self._psnr
+            way = self._wanted(evidence.threshold) - self._psnr
             self._psnr = self._psnr + way.clamp(-pace, pace)
         return self._psnr
 
@@ -78,7 +78,7 @@ class Budget:
         self._strengths[question] = strength if known is None else (known + strength) / 2
         self._asked[question.view, question.evasion] += 1
 
-    def _best(self, threshold: float) -> Tensor:
+    def _wanted(self, threshold: float) -> Tensor:
         strengths = torch.stack(list(self._strengths.values()))
         asked = torch.tensor(self._weights()).to(strengths)
         spared = torch.linspace(0, self.spare, math.ceil(self.spare / _GRID) + 1).to(strengths)
@@ -94,17 +94,21 @@ class Budget:
         return [self._asked[group] / groups.count(group) for group in groups]
 
 
-def worth_keeping(answers: Answers, psnr: Tensor, *, most: float, price: float) -> Tensor:
-    """The PSNR in dB ``(N,)`` to shrink changes to that are at ``psnr`` ``(N,)``, up to ``most``.
+def worth(answers: Answers, psnr: Tensor, *, price: float) -> Tensor:
+    """What changes at ``psnr`` ``(N,)`` in dB break and spare, ``(N,)``."""
+    return answers.shares @ _broken(answers.distances, answers.threshold) + price * psnr
 
-    What :class:`Budget` hears is old and of this or that crop; here all is known. Never further
-    than distances can be carried over: ask again there.
+
+def better(answers: Answers, psnr: Tensor, *, least: float, most: float, price: float) -> Tensor:
+    """The PSNR in dB ``(N,)`` that would be worth most to changes that are at ``psnr`` ``(N,)``.
+
+    What :class:`Budget` hears is old and of this or that crop; here all is known. From ``least`` to
+    ``most``, no further from ``psnr`` than distances can be carried over: ask again there.
     """
     strengths = answers.distances.clamp_min(1e-12).log10() + _GROWTH * psnr
-    spared = torch.linspace(0, 1, _OFFERS).to(psnr)
-    offered = psnr[:, None] + spared * (most - psnr).clamp_min(0)[:, None]
-    best = _best(strengths, answers.shares, offered, answers.threshold, price)
-    return best.minimum(psnr + _REACH)
+    way = torch.linspace(-_REACH, _REACH, 2 * math.ceil(_REACH / _STEP) + 1).to(psnr)
+    offered = (psnr[:, None] + way).clamp(least, most)
+    return _best(strengths, answers.shares, offered, answers.threshold, price)
 
 
 def _best(
@@ -119,6 +123,10 @@ def _best(
     Shape: ``strengths`` ``(Q, N)``, ``shares`` ``(Q,)``, which make 1; ``(N,)`` out.
     """
     distances = 10 ** (strengths[:, :, None] - _GROWTH * offered)
-    broken = 1 / (1 + (_MARGIN * threshold / distances) ** _SHARPNESS)
-    worth = torch.tensordot(shares, broken, dims=1) + price * offered
-    return offered.gather(1, worth.argmax(dim=1, keepdim=True)).squeeze(1)
+    worths = torch.tensordot(shares, _broken(distances, threshold), dims=1) + price * offered
+    return offered.gather(1, worths.argmax(dim=1, keepdim=True)).squeeze(1)
+
+
+def _broken(distances: Tensor, threshold: float) -> Tensor:
+    """How surely an answer that moved so far is broken in other eyes, from 0 to 1."""
+    return 1 / (1 + (_MARGIN * threshold / distances.clamp_min(1e-12)) ** _SHARPNESS)

@@ -35,7 +35,7 @@ from torch import Tensor
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ask, Ledger, Method
-from antiforgery.methods.budget import Budget, worth_keeping
+from antiforgery.methods.budget import Budget, better, worth
 from antiforgery.methods.updates import Evidence, UpdateRule, held, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
@@ -45,8 +45,10 @@ from antiforgery.perturbations.base import Apply
 from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.straight_through import round_straight_through
 
-_LOOKS = 6
-"""How often all is asked in the end, at most, to see how much smaller a change may become."""
+_LOOKS = 5
+"""How often all is asked in the end, at most, to see in which size a change is worth most."""
+_NEAR = 0.1
+"""Decibels that are not worth another look."""
 _NEWS = 0.1
 """How much the last gradient says about what size is usual."""
 
@@ -55,8 +57,9 @@ _NEWS = 0.1
 class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
-    ``steps`` are those for one target in one role, and each further one adds ``later`` times as
-    many; ``longer`` is how many times that :meth:`for_views` takes, where more is to be withstood.
+    ``steps`` are those for one target in one role, and each further one adds as many as it is asked
+    beside it; ``longer`` is how many times that :meth:`for_views` takes, where more is to be
+    withstood.
     ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b.
     ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
     may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
@@ -66,14 +69,15 @@ class RobustLab(Method):
     change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
     beside energy, in the same units: with more of it the same energy is less of a colour
     difference.
-    ``universal`` is how much of the first target's universal change to begin with.
+    ``universal`` is how much of the first target's universal change to begin with, beside a start
+    without it.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort.
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
         UsageError: a ``longer`` that is not above 0 and finite; a ``spare`` or ``price`` that is
-            below 0 or not finite; a ``universal`` that is not from 0 to 1.
+            below 0 or not finite; a ``universal`` or ``later`` that is not from 0 to 1.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -103,19 +107,22 @@ class RobustLab(Method):
             raise UsageError(
                 f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
             )
-        if not 0 <= self.universal <= 1:
-            raise UsageError(f"universal is a share from 0 to 1, not {self.universal}.")
+        if not (0 <= self.universal <= 1 and 0 <= self.later <= 1):
+            raise UsageError(
+                f"universal and later are shares from 0 to 1, not {self.universal} and "
+                f"{self.later}."
+            )
 
     def perturbation(self) -> LabPerturbation:
         """L, a and b within ``bounds``, without patches of one colour."""
         return LabPerturbation(bounds=self.bounds, tint=self.tint)
 
-    def for_views(self, count: int) -> RobustLab:
-        """As many steps more as targets and roles beside the first are asked, ``longer``.
+    def for_views(self, shares: Sequence[float]) -> RobustLab:
+        """``longer``, and as many steps more as others are asked beside the one asked most.
 
-        With four times the steps for four of them no more was disrupted.
+        With full steps for each of the default's roles no more was disrupted.
         """
-        times = self.longer * (1 + self.later * (count - 1))
+        times = self.longer * sum(shares) / max(shares)
         return replace(self, steps=max(1, round(self.steps * times)), longer=1.0)
 
     def for_grey(self) -> RobustLab:
@@ -161,9 +168,12 @@ class RobustLab(Method):
 
     @torch.no_grad()
     def settle(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
-        """Round to 8 bits, shrinking until no decibel breaks too little and all keep the least."""
+        """Round to 8 bits; where something may be spared, in the size that is worth most.
+
+        Rounded images keep the least PSNR.
+        """
         if self.spare:
-            delta = self._shrunk(delta, images, change, ask)
+            delta = self._weighed(delta, images, change, ask)
         allowed = 10 ** (-self.psnr / 10)
         protected = round_straight_through(change(delta))
         for _ in range(8):
@@ -174,17 +184,24 @@ class RobustLab(Method):
             protected = round_straight_through(change(delta))
         return protected
 
-    def _shrunk(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
-        """``delta``, smaller by what is not worth its price, once every question is asked."""
+    def _weighed(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
+        """``delta`` in the size that is worth most, every question having been asked about it."""
+        perturbation, limits = self.perturbation(), (self.psnr, self.psnr + self.spare)
+        best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
         for _ in range(_LOOKS):
             changed = round_straight_through(change(delta))
             psnr = -10 * (changed - images).square().mean(dim=(1, 2, 3)).clamp_min(1e-12).log10()
-            most = self.psnr + self.spare
-            kept = worth_keeping(ask(changed), psnr, most=most, price=self.price)
-            if bool((kept <= psnr).all()):
+            answers = ask(changed)
+            value = worth(answers, psnr, price=self.price)
+            gains = (value > highest) & (psnr > limits[0] - _NEAR)
+            best = torch.where(gains.view(-1, 1, 1, 1), delta, best)
+            highest = value.where(gains, highest)
+            wanted = better(answers, psnr, least=limits[0], most=limits[1], price=self.price)
+            if bool(((wanted - psnr).abs() < _NEAR).all()):
                 break
-            delta = delta * 10 ** ((psnr - kept) / 20).view(-1, 1, 1, 1)
-        return delta
+            sized = delta * 10 ** ((psnr - wanted) / 20).view(-1, 1, 1, 1)
+            delta = perturbation.project_(sized)
+        return best
 
 
 class _BudgetedMomentum:

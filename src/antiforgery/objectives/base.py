@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,9 +62,15 @@ class Answers:
 
 
 @torch.no_grad()
-def ask_all(objective: Objective, protected: Tensor) -> Answers:
+def ask_all(
+    objective: Objective, protected: Tensor, *, before_each: Callable[[], None] = lambda: None
+) -> Answers:
     """Ask every question about ``protected`` ``(N, 3, h, w)`` in [0, 1]."""
     questions = objective.questions()
-    distances = torch.stack([objective.distance(protected, each) for each in questions])
+    found = []
+    for question in questions:
+        before_each()
+        found.append(objective.distance(protected, question))
+    distances = torch.stack(found)
     shares = distances.new_tensor([objective.share(each) for each in questions])
     return Answers(distances, shares, objective.threshold)

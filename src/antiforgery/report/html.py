@@ -126,7 +126,12 @@ def _figure(picture: Picture) -> str:
 def _target(target: TargetVerdict) -> str:
     rows = [("none: the file as it is", target.l2, target.success_rate, "")]
     rows += [
-        (evasion_words(each.name), each.l2, each.success_rate, number(each.clean_l2, 4))
+        (
+            f"{evasion_words(each.name)} ({each.name})",
+            each.l2,
+            each.success_rate,
+            number(each.clean_l2, 4),
+        )
         for each in target.evasions
     ]
     body = "\n".join(
@@ -134,16 +139,16 @@ def _target(target: TargetVerdict) -> str:
         f"<td>{number(l2, 4)}</td><td>{clean}</td></tr>"
         for name, l2, rate, clean in rows
     )
-    about = (
+    note = (
         f"{role_words(target.role)} Tried: {', '.join(target.conditions)}. L2 is how far a forgery "
         "of the protected photo is from that of the original, the mean squared difference of "
         f"images in [-1, 1]. At {target.threshold:g} or more it counts as disrupted, which may be "
-        "no more than a discoloured picture: look at the forgeries above. Over the pixels alone "
-        f"that the forger changed it is {number(target.l2_mask, 4)}."
+        "no more than a discoloured picture: look at the forgeries. Over the pixels alone that "
+        f"the forger changed it is {number(target.l2_mask, 4)}."
     )
     return (
         f"<section>\n<h2>{escape(target_label(target))}</h2>\n"
-        f'<p class="note">{escape(about)}</p>\n<div class="scroll"><table>\n'
+        f'<p class="note">{escape(note)}</p>\n<div class="scroll"><table>\n'
         '<thead><tr><th scope="col">Evasion by the forger</th><th scope="col">Disrupted</th>'
         '<th scope="col">L2</th><th scope="col">L2 of the evasion alone</th></tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>\n</section>"
