@@ -103,3 +103,16 @@ def test_every_role_has_a_sentence() -> None:
     said = [role_words(role) for role in ROLES]
     assert len(set(said)) == len(ROLES)
     assert all(each.startswith("The forger") for each in said)
+
+
+def test_all_is_said_of_all_and_nothing_of_what_was_never_disrupted(verdict: Verdict) -> None:
+    target = verdict.targets[0]
+    evasions = tuple(replace(each, success_rate=1.0) for each in target.evasions)
+    whole = replace(verdict, targets=(replace(target, evasions=evasions),))
+    assert "; all are after a JPEG of quality 75, a blur" in summary(whole)
+    assert "most still" not in summary(whole)
+
+    never = tuple(replace(each, success_rate=0.0) for each in target.evasions)
+    nothing = replace(verdict, targets=(replace(target, success_rate=0.0, evasions=never),))
+    assert "(Blond_Hair, Male flipped) are disrupted." in summary(nothing)
+    assert "none is after" not in summary(nothing)

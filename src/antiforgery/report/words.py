@@ -57,18 +57,22 @@ def target_sentence(target: TargetVerdict) -> str:
     share = percent(target.success_rate)
     tried = ", ".join(target.conditions)
     head = f"{target_label(target)}: {share} of the forgeries tried ({tried}) are disrupted"
-    broken = [each for each in target.evasions if not _washes(each)]
+    whole = [each.name for each in target.evasions if each.success_rate == 1]
+    broken = [each for each in target.evasions if not _washes(each) and each.success_rate != 1]
     washed = [each for each in target.evasions if _washes(each) and each.success_rate != 0]
     lost = [each.name for each in target.evasions if each.success_rate == 0]
     parts = [head]
     if target.identity is not None:
         likeness = number(target.identity.cosine, 2)
         parts.append(f"who is seen keeps a likeness of {likeness}, where 1 is unchanged")
+    if whole:
+        parts.append(f"all are after {_after(whole)}")
     if broken:
         parts.append(f"most still are after {_rates(broken)}")
     if washed:
         parts.append(f"half or fewer are after {_rates(washed)}")
-    if lost:
+    # Where nothing was to be washed out, that nothing is left says nothing.
+    if lost and target.success_rate != 0:
         parts.append(f"none is after {_after(lost)}")
     return "; ".join(parts) + "."
 
