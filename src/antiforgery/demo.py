@@ -46,6 +46,7 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
     verdict = made.save(protected, overwrite=True, report=report)
     before, after = read_photo(photo), read_photo(protected)
     found = [each for target in verdict.targets for each in pictured(target, before, after)]
+    sections = list(forgery_sections(found))
     shown = [each for each in found if each.evasion is None]
     rows = len(shown)
     sheet(
@@ -57,12 +58,16 @@ def run_demo(folder: Path, *, report: Report | None = None) -> Demo:
             ("forged after", np.stack([enlarged(each.after) for each in shown])),
         ],
         folder / "sheet.png",
-        names=[section.title for section in forgery_sections(shown)],
+        names=[
+            section.title
+            for section, each in zip(sections, found, strict=True)
+            if each.evasion is None
+        ],
     )
     write_report(
         folder / "report.html",
         verdict,
-        [photo_section(before.pixels, after.pixels), *forgery_sections(found)],
+        [photo_section(before.pixels, after.pixels), *sections],
         title="What a forger makes of the astronaut",
     )
     return Demo(photo, protected, folder / "sheet.png", folder / "report.html", verdict)

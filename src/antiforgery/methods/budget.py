@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from antiforgery.methods.updates import Evidence
+from antiforgery.methods.updates import Evidence, decibels
 from antiforgery.objectives.base import Answers, Question
 
 _GROWTH = 0.085
@@ -72,8 +72,7 @@ class Budget:
     def _hear(self, evidence: Evidence) -> None:
         # One detector's crop stands for another's: asked apart, each would be heard too seldom.
         question = replace(evidence.question, crop=0)
-        psnr = -10 * evidence.moved.clamp_min(1e-12).log10()
-        strength = evidence.distance.clamp_min(1e-12).log10() + _GROWTH * psnr
+        strength = _strength(evidence.distance, decibels(evidence.moved))
         known = self._strengths.get(question)
         self._strengths[question] = strength if known is None else (known + strength) / 2
         self._asked[question.view, question.evasion] += 1
@@ -105,10 +104,15 @@ def better(answers: Answers, psnr: Tensor, *, least: float, most: float, price: 
     What :class:`Budget` hears is old and of this or that crop; here all is known. From ``least`` to
     ``most``, no further from ``psnr`` than distances can be carried over: ask again there.
     """
-    strengths = answers.distances.clamp_min(1e-12).log10() + _GROWTH * psnr
+    strengths = _strength(answers.distances, psnr)
     way = torch.linspace(-_REACH, _REACH, 2 * math.ceil(_REACH / _STEP) + 1).to(psnr)
     offered = (psnr[:, None] + way).clamp(least, most)
     return _best(strengths, answers.shares, offered, answers.threshold, price)
+
+
+def _strength(distance: Tensor, psnr: Tensor) -> Tensor:
+    """The decimal logarithm of what a distance ``(..., N)`` at ``psnr`` ``(N,)`` is at 0 dB."""
+    return distance.clamp_min(1e-12).log10() + _GROWTH * psnr
 
 
 def _best(

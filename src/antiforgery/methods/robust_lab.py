@@ -36,7 +36,7 @@ from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.base import Ask, Ledger, Method
 from antiforgery.methods.budget import Budget, better, worth
-from antiforgery.methods.updates import Evidence, UpdateRule, held, rms
+from antiforgery.methods.updates import Evidence, UpdateRule, decibels, held, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.output_distortion import OutputDistortion
@@ -186,17 +186,17 @@ class RobustLab(Method):
 
     def _weighed(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
         """``delta`` in the size that is worth most, every question having been asked about it."""
-        perturbation, limits = self.perturbation(), (self.psnr, self.psnr + self.spare)
+        perturbation, most = self.perturbation(), self.psnr + self.spare
         best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
         for _ in range(_LOOKS):
             changed = round_straight_through(change(delta))
-            psnr = -10 * (changed - images).square().mean(dim=(1, 2, 3)).clamp_min(1e-12).log10()
+            psnr = decibels((changed - images).square().mean(dim=(1, 2, 3)))
             answers = ask(changed)
             value = worth(answers, psnr, price=self.price)
-            gains = (value > highest) & (psnr > limits[0] - _NEAR)
+            gains = (value > highest) & (psnr > self.psnr - _NEAR)
             best = torch.where(gains.view(-1, 1, 1, 1), delta, best)
             highest = value.where(gains, highest)
-            wanted = better(answers, psnr, least=limits[0], most=limits[1], price=self.price)
+            wanted = better(answers, psnr, least=self.psnr, most=most, price=self.price)
             if bool(((wanted - psnr).abs() < _NEAR).all()):
                 break
             sized = delta * 10 ** ((psnr - wanted) / 20).view(-1, 1, 1, 1)

@@ -70,6 +70,11 @@ def held(delta: Tensor, moved: Tensor, psnr: Tensor | float) -> Tensor:
     return delta * share.sqrt().clamp(max=1).view(-1, 1, 1, 1)
 
 
+def decibels(moved: Tensor) -> Tensor:
+    """The PSNR in dB of images that moved by a mean square ``(N,)`` in [0, 1]; always finite."""
+    return -10 * moved.clamp_min(1e-12).log10()
+
+
 def rms(values: Tensor) -> Tensor:
     """Root mean square per image, ``(N, 1, 1, 1)``, never zero."""
     return values.square().mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp_min(1e-12)
