@@ -116,6 +116,26 @@ def test_each_target_has_its_share_and_its_roles_divide_it(
     assert seen == [("edited", 1.0), ("source", half), ("swapped", half)]
 
 
+def test_the_method_is_told_how_coarse_its_change_becomes(
+    pixels: Pixels, toy_target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    plain = RobustLab.for_canvas
+
+    def for_canvas(self: RobustLab, enlarged: float) -> RobustLab:
+        told.append(enlarged)
+        return plain(self, enlarged)
+
+    monkeypatch.setattr(RobustLab, "for_canvas", for_canvas)
+    large = np.asarray(Image.fromarray(pixels).resize((1500, 1500), Image.Resampling.BICUBIC))
+    protected = quickly(large, toy_target)
+
+    # What changed is as wide as the canvas was drawn, but for its faded rim.
+    columns = np.flatnonzero((protected.photo.pixels != large).any(axis=(0, 2)))
+    assert told == [pytest.approx((columns[-1] - columns[0]) / geometry.MAX_SIDE, rel=0.1)]
+    assert told[0] > 2
+
+
 @pytest.mark.parametrize("tilt", [0, 14])
 def test_a_start_lies_where_the_first_target_will_cut_the_face(
     tilt: int, pixels: Pixels, toy_target: Target
@@ -127,7 +147,7 @@ def test_a_start_lies_where_the_first_target_will_cut_the_face(
     labels = {name: torch.zeros(1) for name in ATTRIBUTES}
 
     def begun(share: float, *chosen: Target) -> Protected:
-        options = {"steps": 0, "universal": share, "psnr": 10.0, "bounds": [30.0, 30.0, 30.0]}
+        options = {"steps": 0, "universal": [share], "psnr": 10.0, "bounds": [30.0, 30.0, 30.0]}
         settings = presets.resolve().model_copy(update={"options": options})
         return protect_with(settings, tilted, targets=chosen, labels=labels)
 

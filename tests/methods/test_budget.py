@@ -136,7 +136,7 @@ def told(strengths: list[float], shares: list[float] | None = None) -> Answers:
 def wanted(answers: Answers, *, psnr: float, price: float) -> float:
     """The PSNR that would be better for one image."""
     at = torch.tensor([psnr])
-    (found,) = better(answers, at, least=LEAST, most=LEAST + SPARE, price=price).tolist()
+    (found,) = better(answers, at, least=LEAST, most=LEAST + SPARE, price=price, reach=1.0).tolist()
     return float(found)
 
 

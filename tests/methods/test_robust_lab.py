@@ -183,6 +183,18 @@ def test_what_is_spared_and_its_price_are_not_negative(spare: float, price: floa
         RobustLab(spare=spare, price=price)
 
 
+@pytest.mark.parametrize(("looks", "reach"), [(0, 1.0), (3, 0.0), (3, math.inf), (3, math.nan)])
+def test_all_is_asked_at_least_once_and_sizes_may_differ(looks: int, reach: float) -> None:
+    with pytest.raises(UsageError, match=r"looks.*reach"):
+        RobustLab(looks=looks, reach=reach)
+
+
+@pytest.mark.parametrize("peak", [0.5, math.nan])
+def test_a_peak_below_the_average_is_refused_before_it_is_lowered(peak: float) -> None:
+    with pytest.raises(UsageError, match="peak"):
+        RobustLab(peak=peak)
+
+
 @pytest.mark.parametrize(
     ("shares", "steps"), [([1.0], 20), ([0.5, 0.5], 40), ([1.0, 0.1, 0.005, 0.005], 22)]
 )
@@ -241,16 +253,16 @@ def test_only_what_asks_for_it_begins_with_a_universal_change(toy_target: Target
     whole = torch.tensor([[1 / 64, 0, 0], [0, 1 / 64, 0]], dtype=torch.float64)
     change = universal_change(stargan.card)
 
-    begun, noise = RobustLab(universal=0.5).starts(stargan, whole, (64, 64))
+    begun, noise = RobustLab(universal=(0.5, 0.0)).starts(stargan, whole, (64, 64))
 
     assert change is not None
     assert begun is not None
     assert noise is None
     smaller = F.interpolate(change, (64, 64), mode="bilinear", antialias=True)
     assert (begun - 0.5 * smaller).abs().max() < 1e-4
-    assert RobustLab(universal=0.5).starts(toy_target, whole, (64, 64)) == (None,)
+    assert RobustLab(universal=(0.5,)).starts(toy_target, whole, (64, 64)) == (None,)
     assert RobustLab().starts(stargan, whole, (64, 64)) == (None,)
-    assert RobustLab(universal=0.5).for_grey().starts(stargan, whole, (64, 64)) == (None,)
+    assert RobustLab(universal=(0.5,)).for_grey().starts(stargan, whole, (64, 64)) == (None,)
     for method in (AntiForgery(), CW(), PGD()):
         assert method.starts(stargan, whole, (64, 64)) == (None,)
 
@@ -262,10 +274,10 @@ def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
     assert change is not None
 
     bounds = (100.0, 100.0, 100.0)
-    method = RobustLab(steps=0, psnr=10.0, bounds=bounds, universal=1.0)
+    method = RobustLab(steps=0, psnr=10.0, bounds=bounds, universal=(1.0,))
     labels = {name: torch.zeros(2) for name in ATTRIBUTES}
     protected = method(faces, ["stargan"], labels=labels)
-    plain = replace(method, universal=0.0)(faces, ["stargan"], labels=labels)
+    plain = replace(method, universal=(0.0,))(faces, ["stargan"], labels=labels)
 
     narrow = F.interpolate(change, (128, 96), mode="bilinear")
     expected = LabPerturbation(bounds=bounds).apply(faces, narrow.expand_as(faces)) - faces
@@ -274,10 +286,37 @@ def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-@pytest.mark.parametrize("name", ["universal", "later"])
-def test_shares_are_from_nothing_to_one(name: str, share: float) -> None:
-    with pytest.raises(UsageError, match=f"{name}.*from 0 to 1"):
-        create("robust_lab", {name: share})
+def test_shares_are_from_nothing_to_one(share: float) -> None:
+    for options in ({"later": share}, {"universal": [0.1, share]}):
+        with pytest.raises(UsageError, match=r"universal and later.*from 0 to 1"):
+            create("robust_lab", options)
+
+
+def test_something_is_begun_with() -> None:
+    with pytest.raises(UsageError, match="one or more"):
+        create("robust_lab", {"universal": []})
+
+
+def test_a_start_may_be_the_only_one() -> None:
+    stargan = targets.load("stargan")
+    whole = torch.tensor([[1 / 64, 0, 0], [0, 1 / 64, 0]], dtype=torch.float64)
+    (alone,) = RobustLab(universal=(0.1,)).starts(stargan, whole, (64, 64))
+    beside, _ = RobustLab(universal=(0.1, 0.0)).starts(stargan, whole, (64, 64))
+    assert alone is not None
+    assert beside is not None
+    assert torch.equal(alone, beside)
+
+
+@pytest.mark.parametrize(
+    ("enlarged", "peak"), [(0.5, 16.0), (1.0, 16.0), (1.6, 6.25), (2.0, 4.0), (9.0, 4.0)]
+)
+def test_what_is_enlarged_is_spread_more_evenly(enlarged: float, peak: float) -> None:
+    found = RobustLab(peak=16.0).for_canvas(enlarged).perturbation().peak
+    assert found == pytest.approx(peak)
+    # Less than the average there cannot be.
+    assert RobustLab(peak=1.5).for_canvas(enlarged).perturbation().peak >= 1.0
+    assert RobustLab().for_canvas(enlarged) == RobustLab()
+    assert AntiForgery().for_canvas(enlarged) == AntiForgery()
 
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:

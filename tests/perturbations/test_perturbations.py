@@ -213,6 +213,43 @@ def test_a_disc_loses_most_of_what_exceeds_the_tint() -> None:
     assert float(disc[0, 0].max()) == 8.0
 
 
+def test_what_is_in_one_place_is_turned_down_to_the_peak() -> None:
+    held = LabPerturbation(bounds=(8.0, 20.0, 20.0), peak=4.0)
+    faint = torch.randn(1, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+    loud = faint.clone()
+    loud[..., 60:100, 60:100] *= 9.0
+    loud.clamp_(-8, 8)
+    before = loud.clone()
+
+    for _ in range(20):
+        held.project_(loud)
+
+    # Judged by another filter than the one that held it back.
+    energy = loud.square().sum(dim=1)[0].numpy()
+    assert gaussian_filter(energy, 4.0).max() < 4.5 * energy.mean()
+    # It is turned down as it is, and what is faint elsewhere stays.
+    inside = (..., slice(70, 90), slice(70, 90))
+    both = torch.stack([loud[inside].flatten(), before[inside].flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.99
+    assert torch.equal(loud[..., :40, :40], before[..., :40, :40])
+
+
+def test_what_is_even_has_no_peak() -> None:
+    held = LabPerturbation(bounds=(8.0, 20.0, 20.0), peak=1.5)
+    even = torch.full((2, 3, 40, 60), 2.0)
+    even[1] *= 3.0
+    before = even.clone()
+    held.project_(even)
+    torch.testing.assert_close(even, before)
+    assert not held.project_(torch.zeros(1, 3, 8, 8)).any()
+
+
+@pytest.mark.parametrize("peak", [0.0, 0.9, float("nan")])
+def test_a_peak_is_at_least_the_mean(peak: float) -> None:
+    with pytest.raises(UsageError, match="peak"):
+        LabPerturbation(bounds=(1.0, 1.0, 1.0), peak=peak)
+
+
 @pytest.mark.parametrize("tint", [0.0, -1.0, float("nan")])
 def test_a_tint_is_above_zero(tint: float) -> None:
     with pytest.raises(UsageError, match="tint"):

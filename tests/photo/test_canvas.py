@@ -144,6 +144,7 @@ def test_full_canvas_is_the_photo(shape: tuple[int, int]) -> None:
     canvas = geometry.full_canvas((*shape, 3), max_side=224)
     assert canvas.box == (0, 0, shape[1], shape[0])
     assert max(canvas.size) == min(224, max(shape))
+    assert canvas.enlarged == pytest.approx(max(1, max(shape) / 224), rel=0.02)
     assert canvas.landmarks is None
     assert geometry.warp(torch.ones(1, 3, *canvas.size), geometry.crop_matrix(canvas, TEMPLATE), 8)[
         0

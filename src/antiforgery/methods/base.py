@@ -194,9 +194,17 @@ class Method(ABC):
         del shares
         return self
 
-    def head_start(self) -> float:
-        """How much of the first target's universal change to begin with: the papers know none."""
-        return 0.0
+    def for_canvas(self, enlarged: float) -> Method:
+        """The same method for a canvas that is pasted ``enlarged`` times; the papers' know none."""
+        del enlarged
+        return self
+
+    def head_starts(self) -> Sequence[float]:
+        """How much of the first target's universal change to begin with, each a start of its own.
+
+        The papers know none.
+        """
+        return (0.0,)
 
     @final
     def starts(
@@ -205,13 +213,14 @@ class Method(ABC):
         """What to begin with, beside noise, on a canvas of that height and width.
 
         ``matrix`` ``(2, 3)`` is that of the target's crop. Shape: ``(1, 3, h, w)`` in Lab units;
-        None, which is noise alone, is always among them, and all where this method or ``target``
-        has nothing. Raises ``WeightsError`` where the file of the universal change is missing or
-        damaged.
+        None is noise alone, and all there is where this method or ``target`` has nothing. Raises
+        ``WeightsError`` where the file of the universal change is missing or damaged.
         """
-        share = self.head_start()
-        change = universal_change(target.card) if share else None
-        return (None,) if change is None else (uncrop(change * share, matrix, size), None)
+        shares = self.head_starts()
+        change = universal_change(target.card) if any(shares) else None
+        if change is None:
+            return (None,)
+        return tuple(uncrop(change * share, matrix, size) if share else None for share in shares)
 
     @abstractmethod
     def perturbation(self) -> Perturbation:

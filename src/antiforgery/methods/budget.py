@@ -25,8 +25,6 @@ _SHARPNESS = 8
 """How steeply an answer counts as broken around that."""
 _GRID = 0.25
 """Decibels between the budgets that are compared, at most."""
-_REACH = 1.0
-"""Decibels that a distance is carried over by in the end, before it is asked for again."""
 _STEP = 0.05
 """Decibels between the budgets that are compared in the end."""
 _PACE = 10.0
@@ -98,14 +96,17 @@ def worth(answers: Answers, psnr: Tensor, *, price: float) -> Tensor:
     return answers.shares @ _broken(answers.distances, answers.threshold) + price * psnr
 
 
-def better(answers: Answers, psnr: Tensor, *, least: float, most: float, price: float) -> Tensor:
+def better(
+    answers: Answers, psnr: Tensor, *, least: float, most: float, price: float, reach: float
+) -> Tensor:
     """The PSNR in dB ``(N,)`` that would be worth most to changes that are at ``psnr`` ``(N,)``.
 
     What :class:`Budget` hears is old and of this or that crop; here all is known. From ``least`` to
-    ``most``, no further from ``psnr`` than distances can be carried over: ask again there.
+    ``most``, no further from ``psnr`` than ``reach``, by which distances are carried over: ask
+    again there.
     """
     strengths = _strength(answers.distances, psnr)
-    way = torch.linspace(-_REACH, _REACH, 2 * math.ceil(_REACH / _STEP) + 1).to(psnr)
+    way = torch.linspace(-reach, reach, 2 * math.ceil(reach / _STEP) + 1).to(psnr)
     offered = (psnr[:, None] + way).clamp(least, most)
     return _best(strengths, answers.shares, offered, answers.threshold, price)
 

@@ -15,10 +15,12 @@ What differs from the paper, and why:
   is looked at once more in the end, when all can be asked;
 - within that budget steps are steepest for the least of what is seen: energy, which texture hides
   as SSIM counts it (``masking``), and colour difference (``colour``), pixel by pixel;
-- where much is to be withstood it begins twice, with noise and with a little of a change that leads
-  the first target astray on most faces, if that target brings one (universal perturbations,
-  Moosavi-Dezfooli et al., CVPR 2017), and goes on with the better: which one leads to more that
-  survives blur differs from face to face;
+- it begins with a little of a change that leads the first target astray on most faces, if that
+  target brings one (universal perturbations, Moosavi-Dezfooli et al., CVPR 2017); where blur is to
+  be withstood also with noise alone, and goes on with the better: which one leads to more differs
+  from face to face;
+- no place gets much more of the change than the average: on some faces all that works is in one
+  cheek, where it is seen as stripes;
 - targets run in bfloat16 where the processor has it.
 """
 
@@ -45,12 +47,13 @@ from antiforgery.perturbations.base import Apply
 from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.straight_through import round_straight_through
 
-_LOOKS = 5
-"""How often all is asked in the end, at most, to see in which size a change is worth most."""
 _NEAR = 0.1
 """Decibels that are not worth another look."""
 _NEWS = 0.1
 """How much the last gradient says about what size is usual."""
+_COARSEST = 2.0
+"""From how many times on a canvas may be pasted enlarged without being held back further: such a
+photo is seldom seen at its own size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,26 +61,31 @@ class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
     ``steps`` are those for one target in one role, and each further one adds as many as it is asked
-    beside it; ``longer`` is how many times that :meth:`for_views` takes, where more is to be
-    withstood.
-    ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b.
+    beside it; ``longer`` is how many times that :meth:`for_views` takes.
+    ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b. ``peak`` is
+    how many times its average the local energy of the change may be where the canvas is pasted as
+    it is; :meth:`for_canvas` lowers it where patterns become coarser.
     ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
     may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
-    about: the last step goes up to half a dB beyond it, never beyond the least.
+    about: the last step goes up to half a dB beyond it, never beyond the least. ``looks`` is how
+    often all is asked in the end, at most, to see in which size a change is worth most, and
+    ``reach`` by how many dB the next such size may differ.
     ``step`` is the first step's root mean square in Lab units, falling to a fifth.
     ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of it the
     change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
     beside energy, in the same units: with more of it the same energy is less of a colour
     difference.
-    ``universal`` is how much of the first target's universal change to begin with, beside a start
-    without it.
+    ``universal`` is how much of the first target's universal change to begin with; of several
+    starts that one goes on which gains most.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort.
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
         UsageError: a ``longer`` that is not above 0 and finite; a ``spare`` or ``price`` that is
-            below 0 or not finite; a ``universal`` or ``later`` that is not from 0 to 1.
+            below 0 or not finite; ``looks`` below 1 or a ``reach`` that is not above 0 and finite;
+            a ``universal`` or ``later`` that is not from 0 to 1, or no start at all; and what
+            :class:`LabPerturbation` refuses.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -87,9 +95,12 @@ class RobustLab(Method):
     longer: float = 1.0
     bounds: tuple[float, float, float] = (5.0, 7.0, 7.0)
     tint: float = math.inf
+    peak: float = math.inf
     psnr: float = 37.2
     spare: float = 0.0
     price: float = 0.05
+    looks: int = 3
+    reach: float = 2.0
     step: float = 0.4
     masking: float = 0.014
     colour: float = 2e-4
@@ -97,7 +108,7 @@ class RobustLab(Method):
     middle: float = 1.5
     goal: float = 3.0
     later: float = 0.1
-    universal: float = 0.0
+    universal: tuple[float, ...] = (0.0,)
     stop_when_met: bool = False
 
     def __post_init__(self) -> None:
@@ -107,15 +118,23 @@ class RobustLab(Method):
             raise UsageError(
                 f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
             )
-        if not (0 <= self.universal <= 1 and 0 <= self.later <= 1):
+        if not (self.looks >= 1 and 0 < self.reach < math.inf):
             raise UsageError(
-                f"universal and later are shares from 0 to 1, not {self.universal} and "
-                f"{self.later}."
+                "looks is a number of 1 or more and reach a finite one above 0, not "
+                f"{self.looks} and {self.reach}."
             )
+        shares = (*self.universal, self.later)
+        if not self.universal or not all(0 <= share <= 1 for share in shares):
+            raise UsageError(
+                "universal and later are shares from 0 to 1, one or more and one, not "
+                f"{self.universal} and {self.later}."
+            )
+        # What bounds, tint and peak cannot be is known there.
+        self.perturbation()
 
     def perturbation(self) -> LabPerturbation:
-        """L, a and b within ``bounds``, without patches of one colour."""
-        return LabPerturbation(bounds=self.bounds, tint=self.tint)
+        """L, a and b within ``bounds``, without patches of one colour, and without peaks."""
+        return LabPerturbation(bounds=self.bounds, tint=self.tint, peak=self.peak)
 
     def for_views(self, shares: Sequence[float]) -> RobustLab:
         """``longer``, and as many steps more as others are asked beside the one asked most.
@@ -127,7 +146,15 @@ class RobustLab(Method):
 
     def for_grey(self) -> RobustLab:
         """Luminance alone, from noise: what was found in colour says little of it."""
-        return replace(self, bounds=(self.bounds[0], 0.0, 0.0), universal=0.0)
+        return replace(self, bounds=(self.bounds[0], 0.0, 0.0), universal=(0.0,))
+
+    def for_canvas(self, enlarged: float) -> RobustLab:
+        """``peak`` for patterns that much coarser, which eyes see at as much less of a contrast.
+
+        So they do of colours, about (Mullen, J. Physiol. 359, 1985); energy goes with its square.
+        """
+        coarser = min(max(enlarged, 1.0), _COARSEST)
+        return replace(self, peak=max(1.0, self.peak / coarser**2))
 
     def objective(
         self,
@@ -154,7 +181,7 @@ class RobustLab(Method):
         share = self.middle * threshold / distance.clamp_min(1e-6)
         return (1 / (1 + share.square())).mean()
 
-    def head_start(self) -> float:
+    def head_starts(self) -> Sequence[float]:
         """As much as ``universal`` says."""
         return self.universal
 
@@ -188,7 +215,7 @@ class RobustLab(Method):
         """``delta`` in the size that is worth most, every question having been asked about it."""
         perturbation, most = self.perturbation(), self.psnr + self.spare
         best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
-        for _ in range(_LOOKS):
+        for _ in range(self.looks):
             changed = round_straight_through(change(delta))
             psnr = decibels((changed - images).square().mean(dim=(1, 2, 3)))
             answers = ask(changed)
@@ -196,7 +223,9 @@ class RobustLab(Method):
             gains = (value > highest) & (psnr > self.psnr - _NEAR)
             best = torch.where(gains.view(-1, 1, 1, 1), delta, best)
             highest = value.where(gains, highest)
-            wanted = better(answers, psnr, least=self.psnr, most=most, price=self.price)
+            wanted = better(
+                answers, psnr, least=self.psnr, most=most, price=self.price, reach=self.reach
+            )
             if bool(((wanted - psnr).abs() < _NEAR).all()):
                 break
             sized = delta * 10 ** ((psnr - wanted) / 20).view(-1, 1, 1, 1)

@@ -17,7 +17,9 @@ from antiforgery.straight_through import clip_straight_through
 START = 0.1
 """The share of its bound within which a random start is drawn."""
 NEIGHBOURHOOD = 1 / 40
-"""Sigma of the Gaussian that averages a tint, in longer sides of the image."""
+"""Sigma of the Gaussian that averages a tint or a peak, in longer sides of the image."""
+_NOTHING = 1e-12
+"""Squared Lab units."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,17 @@ class LabPerturbation:
     colour does not. Eyes are keenest for coarse changes of colour (Mullen, J. Physiol. 359, 1985),
     and in highlights, where a channel is clipped, such a patch costs hardly any energy.
 
+    ``peak`` is how many times its mean over the image the local mean of the squared change may be:
+    what is no more than that on average is plain as stripes where all of it is in one place.
+
     Raises:
-        UsageError: a bound that is negative or not finite, or no bound above 0; a tint not above 0.
+        UsageError: a bound that is negative or not finite, or no bound above 0; a tint not above 0;
+            a peak that is not 1 or more.
     """
 
     bounds: tuple[float, float, float]
     tint: float = math.inf
+    peak: float = math.inf
 
     def __post_init__(self) -> None:
         usable = all(math.isfinite(bound) and bound >= 0 for bound in self.bounds)
@@ -48,6 +55,8 @@ class LabPerturbation:
             )
         if not self.tint > 0:
             raise UsageError(f"A tint is a number above 0, not {self.tint}.")
+        if not self.peak >= 1:
+            raise UsageError(f"A peak is a number of 1 or more, not {self.peak}.")
 
     @property
     def luminance_only(self) -> bool:
@@ -88,15 +97,20 @@ class LabPerturbation:
         return self.prepare(images)(delta)
 
     def project_(self, delta: Tensor) -> Tensor:
-        """Take back what tints, then clip each channel to its bound, in place; return ``delta``.
+        """Take back what tints and peaks, then clip to the bounds, in place; return ``delta``.
 
-        One pass: close to a patch's rim a little more than ``tint`` may be left.
+        One pass: close to a patch's rim a little more than ``tint`` may be left, and of a peak more
+        than ``peak``, as without it the mean is less.
         """
         limits = self._limits(delta)
         with torch.no_grad():
             if math.isfinite(self.tint):
                 mean = _local_mean(delta[:, 1:])
                 delta[:, 1:] -= mean - mean.clamp(-self.tint, self.tint)
+            if math.isfinite(self.peak):
+                energy = delta.square().sum(dim=1, keepdim=True)
+                most = self.peak * energy.mean(dim=(2, 3), keepdim=True)
+                delta *= (most / _local_mean(energy).clamp_min(_NOTHING)).sqrt().clamp(max=1)
             return delta.clamp_(-limits, limits)
 
     def _limits(self, like: Tensor) -> Tensor:

@@ -56,6 +56,13 @@ class Canvas:
     size: tuple[int, int]
     landmarks: NDArray[np.float64] | None = None
 
+    @property
+    def enlarged(self) -> float:
+        """How many photo pixels one of its pixels becomes along a side: 1 or more."""
+        left, top, right, bottom = self.box
+        height, width = self.size
+        return max((right - left) / width, (bottom - top) / height)
+
 
 def similarity(landmarks: Points, template: Points) -> Matrix:
     """The rotation, scale and shift that bring landmarks closest to a template in least squares.
