@@ -116,24 +116,37 @@ def test_each_target_has_its_share_and_its_roles_divide_it(
     assert seen == [("edited", 1.0), ("source", half), ("swapped", half)]
 
 
-def test_the_method_is_told_how_coarse_its_change_becomes(
-    pixels: Pixels, toy_target: Target, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("tilt", "side"), [(0, 1500), (30, 1500), (0, 96)])
+def test_the_method_is_told_how_coarse_its_change_becomes_and_where_it_is_seen(
+    tilt: int, side: int, pixels: Pixels, toy_target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[float] = []
-    plain = RobustLab.for_canvas
+    told: dict[str, float] = {}
+    steps: list[int] = []
 
-    def for_canvas(self: RobustLab, enlarged: float) -> RobustLab:
-        told.append(enlarged)
-        return plain(self, enlarged)
+    def for_canvas(self: RobustLab, **given: float) -> RobustLab:
+        told.update(given)
+        return replace(self, steps=3)
+
+    def report(progress: Progress) -> None:
+        if progress.stage.startswith("face"):
+            steps.append(progress.total)
 
     monkeypatch.setattr(RobustLab, "for_canvas", for_canvas)
-    large = np.asarray(Image.fromarray(pixels).resize((1500, 1500), Image.Resampling.BICUBIC))
-    protected = quickly(large, toy_target)
+    image = Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC)
+    photo = np.asarray(image.rotate(tilt, Image.Resampling.BICUBIC))
+    settings = presets.resolve().model_copy(update=FEW)
+    protected = protect_with(settings, photo, targets=(toy_target,), report=report)
 
-    # What changed is as wide as the canvas was drawn, but for its faded rim.
-    columns = np.flatnonzero((protected.photo.pixels != large).any(axis=(0, 2)))
-    assert told == [pytest.approx((columns[-1] - columns[0]) / geometry.MAX_SIDE, rel=0.1)]
-    assert told[0] > 2
+    # What it becomes is what runs.
+    assert set(steps) == {3}
+    canvas = geometry.canvas_of(photo.shape, protected.faces[0], [toy_target.card.template])
+    left, top, right, bottom = canvas.box
+    size = max(right - left, bottom - top)
+    assert told["enlarged"] == pytest.approx(max(1, size / geometry.MAX_SIDE), rel=0.02)
+    # The crop as a picture of ones, counted where it lies on the canvas.
+    matrix = geometry.crop_matrix(canvas, toy_target.card.template)
+    seen = geometry.uncrop(torch.ones(1, 1, 64, 64), matrix, canvas.size)
+    assert told["covered"] == pytest.approx(float(seen.mean()), abs=0.08)
 
 
 @pytest.mark.parametrize("tilt", [0, 14])

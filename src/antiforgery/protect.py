@@ -353,10 +353,12 @@ class _Work:
             for view in self._views(place, images, canvas, generator)
         ]
         evasions = [self.saved, *(known_evasions.parse(name) for name in self.settings.evasions)]
-        method = self.method.for_views([view.share for view in views]).for_canvas(canvas.enlarged)
-        objective = method.objective(images, views, evasions, generator)
         first = self.asked[0][0]
         matrix = geometry.crop_matrix(canvas, first.card.template)
+        method = self.method.for_views([view.share for view in views]).for_canvas(
+            enlarged=canvas.enlarged, covered=geometry.covered(canvas, matrix)
+        )
+        objective = method.objective(images, views, evasions, generator)
         outcome = method.run(
             images,
             objective,

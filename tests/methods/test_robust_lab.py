@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -183,10 +184,42 @@ def test_what_is_spared_and_its_price_are_not_negative(spare: float, price: floa
         RobustLab(spare=spare, price=price)
 
 
-@pytest.mark.parametrize(("looks", "reach"), [(0, 1.0), (3, 0.0), (3, math.inf), (3, math.nan)])
-def test_all_is_asked_at_least_once_and_sizes_may_differ(looks: int, reach: float) -> None:
-    with pytest.raises(UsageError, match=r"looks.*reach"):
-        RobustLab(looks=looks, reach=reach)
+@pytest.mark.parametrize("looks", [1, 2, 4])
+@pytest.mark.parametrize("reach", [0.5, 1.5])
+def test_all_is_asked_as_often_as_wished_and_sizes_grow_by_as_much(
+    looks: int, reach: float, images: Tensor
+) -> None:
+    class Counted(Moving):
+        """Broken whatever the size, and asked about one after the other."""
+
+        def distance(self, protected: Tensor, question: Question) -> Tensor:
+            asked.append(psnr(protected, images))
+            return 0 * super().distance(protected, question) + 100 * self.threshold
+
+    asked: list[Tensor] = []
+    method = RobustLab(
+        steps=0, psnr=20.0, spare=20.0, bounds=(30.0, 30.0, 30.0), looks=looks, reach=reach
+    )
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    objective = Counted(images, [1.0, 1.0])
+    chance = torch.Generator().manual_seed(0)
+    method.run(images, objective, generator=chance, starts=[4.6 * noise])
+
+    assert len(asked) == looks
+    for earlier, later in pairwise(asked):
+        assert (later - earlier).tolist() == pytest.approx([reach, reach], abs=0.2)
+
+
+@pytest.mark.parametrize("looks", [0, -1, 2.5, math.nan])
+def test_looks_are_counted(looks: float) -> None:
+    with pytest.raises(UsageError, match="looks"):
+        create("robust_lab", {"looks": looks})
+
+
+@pytest.mark.parametrize("reach", [0.0, -1.0, 21.0, math.inf, math.nan])
+def test_no_size_is_reached_without_a_step_nor_from_afar(reach: float) -> None:
+    with pytest.raises(UsageError, match="reach"):
+        create("robust_lab", {"reach": reach})
 
 
 @pytest.mark.parametrize("peak", [0.5, math.nan])
@@ -287,14 +320,16 @@ def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
 def test_shares_are_from_nothing_to_one(share: float) -> None:
-    for options in ({"later": share}, {"universal": [0.1, share]}):
-        with pytest.raises(UsageError, match=r"universal and later.*from 0 to 1"):
-            create("robust_lab", options)
+    with pytest.raises(UsageError, match="later is a share"):
+        create("robust_lab", {"later": share})
+    with pytest.raises(UsageError, match="universal is a list"):
+        create("robust_lab", {"universal": [0.1, share]})
 
 
-def test_something_is_begun_with() -> None:
-    with pytest.raises(UsageError, match="one or more"):
-        create("robust_lab", {"universal": []})
+@pytest.mark.parametrize("universal", [[], 0.3])
+def test_starts_are_a_list_of_one_or_more(universal: object) -> None:
+    with pytest.raises(UsageError, match="universal is a list"):
+        create("robust_lab", {"universal": universal})
 
 
 def test_a_start_may_be_the_only_one() -> None:
@@ -308,15 +343,21 @@ def test_a_start_may_be_the_only_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("enlarged", "peak"), [(0.5, 16.0), (1.0, 16.0), (1.6, 6.25), (2.0, 4.0), (9.0, 4.0)]
+    ("enlarged", "covered", "peak"),
+    [(1.0, 1.0, 16.0), (1.6, 1.0, 6.25), (2.0, 1.0, 4.0), (9.0, 1.0, 4.0), (9.0, 0.5, 8.0)],
 )
-def test_what_is_enlarged_is_spread_more_evenly(enlarged: float, peak: float) -> None:
-    found = RobustLab(peak=16.0).for_canvas(enlarged).perturbation().peak
-    assert found == pytest.approx(peak)
+def test_what_is_enlarged_is_spread_more_evenly_over_what_is_seen(
+    enlarged: float, covered: float, peak: float
+) -> None:
+    def held(method: RobustLab) -> float:
+        return method.for_canvas(enlarged=enlarged, covered=covered).perturbation().peak
+
+    assert held(RobustLab(peak=16.0)) == pytest.approx(peak)
     # Less than the average there cannot be.
-    assert RobustLab(peak=1.5).for_canvas(enlarged).perturbation().peak >= 1.0
-    assert RobustLab().for_canvas(enlarged) == RobustLab()
-    assert AntiForgery().for_canvas(enlarged) == AntiForgery()
+    assert held(RobustLab(peak=1.5)) >= 1 / covered
+    assert held(RobustLab()) == math.inf
+    paper = AntiForgery()
+    assert paper.for_canvas(enlarged=enlarged, covered=covered) == paper
 
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:

@@ -113,6 +113,17 @@ def test_all_is_asked_once(images: Tensor, toy_target: Target) -> None:
     assert answers.threshold == objective.threshold
 
 
+@pytest.mark.parametrize(("second", "asked"), [(0.009, 1), (0.05, 2), (1.0, 2)])
+def test_what_is_hardly_ever_asked_decides_nothing_in_the_end(
+    second: float, asked: int, images: Tensor, toy_target: Target
+) -> None:
+    views = views_of_aligned(images, [toy_target, toy_target], shares=[1.0, second])
+    objective = OutputDistortion(images, views)
+    conditions = len(views[0].conditions)
+    assert conditions > 1
+    assert len(ask_all(objective, images).distances) == asked * conditions
+
+
 def test_draws_reach_every_question(images: Tensor, toy_target: Target) -> None:
     objective = OutputDistortion(
         images, views_of_aligned(images, [toy_target]), evasions=(None, evasions.parse("blur:1"))

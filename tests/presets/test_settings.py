@@ -96,13 +96,16 @@ def test_the_digest_changes_with_the_files_of_a_target(
 ) -> None:
     strong = presets.resolve(strength="strong", targets=("stargan",))
     subtle = presets.resolve(strength="subtle", targets=("stargan",))
-    before = strong.digest(), subtle.digest()
+    begun = [presets.resolve(targets=("stargan",)), strong]
+    begun.append(presets.resolve(targets=("stargan",), options={"universal": 0.3}))
+    before = [settings.digest() for settings in (*begun, subtle)]
 
     monkeypatch.setattr(targets, what, lambda _name: "another")
 
-    assert strong.digest() != before[0]
-    # It begins with noise.
-    assert (subtle.digest() == before[1]) == (what == "universal_sha256")
+    for settings, digest in zip(begun, before[:-1], strict=True):
+        assert settings.digest() != digest
+    # Subtle begins with noise.
+    assert (subtle.digest() == before[-1]) == (what == "universal_sha256")
 
 
 def test_the_digest_changes_with_what_changes_the_output_and_only_then() -> None:

@@ -194,9 +194,13 @@ class Method(ABC):
         del shares
         return self
 
-    def for_canvas(self, enlarged: float) -> Method:
-        """The same method for a canvas that is pasted ``enlarged`` times; the papers' know none."""
-        del enlarged
+    def for_canvas(self, *, enlarged: float, covered: float) -> Method:
+        """The same method for a canvas whose pixels become that many photo pixels a side.
+
+        ``covered`` is the share of it, above 0, that the first target sees. The papers know no
+        canvas.
+        """
+        del enlarged, covered
         return self
 
     def head_starts(self) -> Sequence[float]:

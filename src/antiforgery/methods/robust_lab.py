@@ -19,8 +19,8 @@ What differs from the paper, and why:
   target brings one (universal perturbations, Moosavi-Dezfooli et al., CVPR 2017); where blur is to
   be withstood also with noise alone, and goes on with the better: which one leads to more differs
   from face to face;
-- no place gets much more of the change than the average: on some faces all that works is in one
-  cheek, where it is seen as stripes;
+- where the photo has more pixels than the canvas, no place gets more than some times the average:
+  on some faces all that works is in one cheek, where it is seen as stripes;
 - targets run in bfloat16 where the processor has it.
 """
 
@@ -52,8 +52,10 @@ _NEAR = 0.1
 _NEWS = 0.1
 """How much the last gradient says about what size is usual."""
 _COARSEST = 2.0
-"""From how many times on a canvas may be pasted enlarged without being held back further: such a
-photo is seldom seen at its own size."""
+"""Photo pixels a canvas pixel, a side, from which on patterns count as no coarser: such a photo is
+seldom seen at its own size."""
+_FARTHEST = 20.0
+"""Decibels; no distance can be carried over further."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +65,9 @@ class RobustLab(Method):
     ``steps`` are those for one target in one role, and each further one adds as many as it is asked
     beside it; ``longer`` is how many times that :meth:`for_views` takes.
     ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b. ``peak`` is
-    how many times its average the local energy of the change may be where the canvas is pasted as
-    it is; :meth:`for_canvas` lowers it where patterns become coarser.
+    how many times its mean the local mean of the squared change may be where the canvas is pasted
+    as it is, and the first target sees all of it; :meth:`for_canvas` lowers it where patterns
+    become coarser.
     ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
     may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
     about: the last step goes up to half a dB beyond it, never beyond the least. ``looks`` is how
@@ -75,17 +78,18 @@ class RobustLab(Method):
     change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
     beside energy, in the same units: with more of it the same energy is less of a colour
     difference.
-    ``universal`` is how much of the first target's universal change to begin with; of several
-    starts that one goes on which gains most.
+    ``universal`` is how much of the first target's universal change to begin with, 0 being noise
+    alone; each is a start of its own, and the one that gains most goes on.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort.
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
         UsageError: a ``longer`` that is not above 0 and finite; a ``spare`` or ``price`` that is
-            below 0 or not finite; ``looks`` below 1 or a ``reach`` that is not above 0 and finite;
-            a ``universal`` or ``later`` that is not from 0 to 1, or no start at all; and what
-            :class:`LabPerturbation` refuses.
+            below 0 or not finite; ``looks`` that are no whole number of 1 or more, or a ``reach``
+            that is not above 0 and at most 20; a ``universal`` that is no list of shares from 0 to
+            1, or none; a ``later`` that is not from 0 to 1; and what :class:`LabPerturbation`
+            refuses.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -118,17 +122,16 @@ class RobustLab(Method):
             raise UsageError(
                 f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
             )
-        if not (self.looks >= 1 and 0 < self.reach < math.inf):
+        if not (self.looks >= 1 and self.looks % 1 == 0):
+            raise UsageError(f"looks is a whole number of 1 or more, not {self.looks}.")
+        if not 0 < self.reach <= _FARTHEST:
+            raise UsageError(f"reach is above 0 and at most {_FARTHEST:g} dB, not {self.reach}.")
+        if not _shares(self.universal):
             raise UsageError(
-                "looks is a number of 1 or more and reach a finite one above 0, not "
-                f"{self.looks} and {self.reach}."
+                f"universal is a list of shares from 0 to 1, such as [0.3], not {self.universal}."
             )
-        shares = (*self.universal, self.later)
-        if not self.universal or not all(0 <= share <= 1 for share in shares):
-            raise UsageError(
-                "universal and later are shares from 0 to 1, one or more and one, not "
-                f"{self.universal} and {self.later}."
-            )
+        if not _shares((self.later,)):
+            raise UsageError(f"later is a share from 0 to 1, not {self.later}.")
         # What bounds, tint and peak cannot be is known there.
         self.perturbation()
 
@@ -148,13 +151,14 @@ class RobustLab(Method):
         """Luminance alone, from noise: what was found in colour says little of it."""
         return replace(self, bounds=(self.bounds[0], 0.0, 0.0), universal=(0.0,))
 
-    def for_canvas(self, enlarged: float) -> RobustLab:
-        """``peak`` for patterns that much coarser, which eyes see at as much less of a contrast.
+    def for_canvas(self, *, enlarged: float, covered: float) -> RobustLab:
+        """``peak`` for patterns that much coarser, relative to the whole canvas.
 
-        So they do of colours, about (Mullen, J. Physiol. 359, 1985); energy goes with its square.
+        Colour, which is most of the change, is seen at a contrast that falls about as patterns
+        grow (Mullen, J. Physiol. 359, 1985); ``peak`` goes with its square.
         """
-        coarser = min(max(enlarged, 1.0), _COARSEST)
-        return replace(self, peak=max(1.0, self.peak / coarser**2))
+        coarser = min(enlarged, _COARSEST)
+        return replace(self, peak=max(1.0, self.peak / coarser**2) / covered)
 
     def objective(
         self,
@@ -215,7 +219,7 @@ class RobustLab(Method):
         """``delta`` in the size that is worth most, every question having been asked about it."""
         perturbation, most = self.perturbation(), self.psnr + self.spare
         best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
-        for _ in range(self.looks):
+        for _ in range(int(self.looks)):
             changed = round_straight_through(change(delta))
             psnr = decibels((changed - images).square().mean(dim=(1, 2, 3)))
             answers = ask(changed)
@@ -260,6 +264,11 @@ class _BudgetedMomentum:
         usual = size if self._usual is None else self._usual.lerp(size, _NEWS)
         self._usual = usual
         return usual
+
+
+def _shares(values: object) -> bool:
+    """Whether these are one share or more, from 0 to 1."""
+    return isinstance(values, tuple) and bool(values) and all(0 <= value <= 1 for value in values)
 
 
 def fast_precision(device: torch.device) -> torch.dtype:

@@ -48,9 +48,13 @@ class Objective(Protocol):
         ...
 
 
+_SELDOM = 0.01
+"""The share of all questions that may go unasked where the rest is."""
+
+
 @dataclass(frozen=True)
 class Answers:
-    """What came of every question that a protection of ``N`` images has to withstand.
+    """What came of the questions that a protection of ``N`` images has to withstand.
 
     ``distances`` ``(Q, N)``; ``shares`` ``(Q,)``: how often each question is asked;
     ``threshold``: from which distance on an answer is disrupted.
@@ -65,8 +69,11 @@ class Answers:
 def ask_all(
     objective: Objective, protected: Tensor, *, before_each: Callable[[], None] = lambda: None
 ) -> Answers:
-    """Ask every question about ``protected`` ``(N, 3, h, w)`` in [0, 1]."""
-    questions = objective.questions()
+    """Ask every question about ``protected`` ``(N, 3, h, w)`` in [0, 1].
+
+    But for those of a target that is hardly asked at all: what came of them would decide nothing.
+    """
+    questions = _often(objective)
     found = []
     for question in questions:
         before_each()
@@ -74,3 +81,14 @@ def ask_all(
     distances = torch.stack(found)
     shares = distances.new_tensor([objective.share(each) for each in questions])
     return Answers(distances, shares, objective.threshold)
+
+
+def _often(objective: Objective) -> list[Question]:
+    """The questions, without the most seldom ones that make up a hundredth or less together."""
+    seldom, left = set(), _SELDOM
+    for question in sorted(objective.questions(), key=objective.share):
+        left -= objective.share(question)
+        if left < 0:
+            break
+        seldom.add(question)
+    return [question for question in objective.questions() if question not in seldom]

@@ -19,7 +19,7 @@ START = 0.1
 NEIGHBOURHOOD = 1 / 40
 """Sigma of the Gaussian that averages a tint or a peak, in longer sides of the image."""
 _NOTHING = 1e-12
-"""Squared Lab units."""
+"""Squared Lab units, so that no change at all is no division by 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +99,8 @@ class LabPerturbation:
     def project_(self, delta: Tensor) -> Tensor:
         """Take back what tints and peaks, then clip to the bounds, in place; return ``delta``.
 
-        One pass: close to a patch's rim a little more than ``tint`` may be left, and of a peak more
-        than ``peak``, as without it the mean is less.
+        One pass of many: close to a patch's rim a little more than ``tint`` may be left, and of a
+        peak more than ``peak``, as the mean falls with it.
         """
         limits = self._limits(delta)
         with torch.no_grad():

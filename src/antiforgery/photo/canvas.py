@@ -173,6 +173,13 @@ def crop_matrix(canvas: Canvas, template: Points) -> Tensor:
     )
 
 
+def covered(canvas: Canvas, matrix: Tensor) -> float:
+    """The share of the canvas's pixels that a crop of ``matrix`` ``(2, 3)`` shows, one at least."""
+    places = _places(canvas.size, matrix)
+    shown = ((places >= 0) & (places <= 1)).all(dim=-1)
+    return max(1, int(shown.sum())) / shown.numel()
+
+
 def jitter(
     matrix: Tensor,
     generator: torch.Generator,
@@ -231,15 +238,19 @@ def uncrop(crop: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
 
     Shape: ``(1, C, S, S)`` and a matrix ``(2, 3)`` give ``(1, C, h, w)``, where ``size`` is h, w.
     """
-    height, width = size
     side = max(1, round(1 / math.hypot(float(matrix[0, 0]), float(matrix[1, 0]))))
     if side < crop.shape[-1]:
         crop = F.interpolate(crop, (side, side), mode="bilinear", antialias=True)
+    grid = (_places(size, matrix) * 2 - 1)[None].to(crop)
+    return F.grid_sample(crop, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _places(size: tuple[int, int], matrix: Tensor) -> Tensor:
+    """Where each pixel's centre lies in a crop, as fractions of it, ``(h, w, 2)``: x, y."""
+    height, width = size
     rows, columns = (torch.arange(length, dtype=torch.float64) + 0.5 for length in size)
     x, y = columns.expand(height, width), rows[:, None].expand(height, width)
-    places = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ matrix.to("cpu", torch.float64).T
-    grid = (places * 2 - 1)[None].to(crop)
-    return F.grid_sample(crop, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return torch.stack([x, y, torch.ones_like(x)], dim=-1) @ matrix.to("cpu", torch.float64).T
 
 
 def _upright_grid(size: int, angle: Tensor) -> tuple[float, int]:

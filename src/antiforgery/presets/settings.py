@@ -65,7 +65,7 @@ class Settings(BaseModel):
         # Another release or other weights make other bytes of the same settings.
         names = [name.partition(":")[0] for name in self.targets]
         weights = map(known_targets.weights_sha256, names)
-        begins = names[:1] if any(self.options.get("universal", ())) else []
+        begins = names[:1] if "universal" in self.options else []
         begun_with = map(known_targets.universal_sha256, begins)
         facts["made_with"] = [version("antiforgery"), *weights, *begun_with]
         text = json.dumps(facts, sort_keys=True)

@@ -2,7 +2,7 @@
 
 Universal perturbations (Moosavi-Dezfooli et al., CVPR 2017; against DeepFakes CMUA-Watermark, AAAI
 2022), in Lab and through evasions. Alone it costs more to the eye than a face's own change; a
-method that begins with a little of it gets further through blur.
+method that begins with a little of it gets further in fewer steps, and through blur.
 """
 
 from __future__ import annotations
