@@ -103,7 +103,7 @@ class RobustLab(Method):
     psnr: float = 37.2
     spare: float = 0.0
     price: float = 0.05
-    looks: int = 3
+    looks: int = 2
     reach: float = 2.0
     step: float = 0.4
     masking: float = 0.014
