@@ -131,7 +131,7 @@ class Moving:
 
 
 def test_in_the_end_each_image_has_the_size_that_is_worth_most(images: Tensor) -> None:
-    method = RobustLab(steps=0, psnr=24.0, spare=3.0, price=0.1, bounds=(30.0, 30.0, 30.0))
+    method = RobustLab(steps=0, psnr=24.0, spare=3.0, price=0.1, looks=5, bounds=(30.0, 30.0, 30.0))
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
     start = 4.6 * noise  # about 26 dB on both
 
