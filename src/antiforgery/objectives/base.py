@@ -69,9 +69,9 @@ class Answers:
 def ask_all(
     objective: Objective, protected: Tensor, *, before_each: Callable[[], None] = lambda: None
 ) -> Answers:
-    """Ask every question about ``protected`` ``(N, 3, h, w)`` in [0, 1].
+    """Ask about ``protected`` ``(N, 3, h, w)`` in [0, 1] all questions but the most seldom ones.
 
-    But for those of a target that is hardly asked at all: what came of them would decide nothing.
+    Those are a hundredth of all that is asked, or less: what came of them would decide nothing.
     """
     questions = _often(objective)
     found = []
@@ -85,10 +85,11 @@ def ask_all(
 
 def _often(objective: Objective) -> list[Question]:
     """The questions, without the most seldom ones that make up a hundredth or less together."""
+    questions = objective.questions()
     seldom, left = set(), _SELDOM
-    for question in sorted(objective.questions(), key=objective.share):
+    for question in sorted(questions, key=objective.share):
         left -= objective.share(question)
         if left < 0:
             break
         seldom.add(question)
-    return [question for question in objective.questions() if question not in seldom]
+    return [question for question in questions if question not in seldom]
