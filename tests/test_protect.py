@@ -18,6 +18,7 @@ from torch import Tensor
 import antiforgery as af
 from antiforgery import presets, targets
 from antiforgery.errors import CancelledError, PhotoError, UsageError
+from antiforgery.evasions.base import Evasion
 from antiforgery.methods.robust_lab import RobustLab
 from antiforgery.objectives.base import Objective
 from antiforgery.objectives.view import View
@@ -147,6 +148,42 @@ def test_the_method_is_told_how_coarse_its_change_becomes_and_where_it_is_seen(
     matrix = geometry.crop_matrix(canvas, toy_target.card.template)
     seen = geometry.uncrop(torch.ones(1, 1, 64, 64), matrix, canvas.size)
     assert told["covered"] == pytest.approx(float(seen.mean()), abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("side", "met"),
+    [
+        (200, ["jpeg:95:444", "jpeg:75:420", "blur:1"]),
+        (1500, ["jpeg:98:444", "jpeg:88:444", "blur:1"]),
+    ],
+)
+def test_a_large_photo_meets_finer_evasions_on_its_canvas(
+    side: int,
+    met: list[str],
+    pixels: Pixels,
+    toy_target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    seen: list[str] = []
+    plain = RobustLab.objective
+
+    def objective(
+        self: RobustLab,
+        images: Tensor,
+        views: Sequence[View],
+        evasions: Sequence[Evasion | None],
+        generator: torch.Generator,
+    ) -> Objective:
+        seen.extend(evasion.name for evasion in evasions if evasion is not None)
+        return plain(self, images, views, evasions, generator)
+
+    monkeypatch.setattr(RobustLab, "objective", objective)
+    photo = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
+    settings = presets.resolve().model_copy(update=FEW | {"evasions": ("jpeg:75:420", "blur:1")})
+    protect_with(settings, photo, targets=(toy_target,), output=tmp_path / "me.jpg")
+
+    assert seen == met
 
 
 @pytest.mark.parametrize("tilt", [0, 14])

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_FINEST = 2.0
+"""Photo pixels a canvas pixel, a side, that evasions are held to meet at most: on its way a larger
+photo is often shrunk."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -352,7 +356,8 @@ class _Work:
             for place in range(len(self.asked))
             for view in self._views(place, images, canvas, generator)
         ]
-        evasions = [self.saved, *(known_evasions.parse(name) for name in self.settings.evasions)]
+        finer = min(canvas.enlarged, _FINEST)
+        evasions = [evasion and evasion.finer(finer) for evasion in self._evasions()]
         first = self.asked[0][0]
         matrix = geometry.crop_matrix(canvas, first.card.template)
         method = self.method.for_views([view.share for view in views]).for_canvas(
@@ -369,6 +374,10 @@ class _Work:
         )
         _log.debug("%d steps, least distance %.3f", outcome.steps, outcome.least)
         return _Change(pixels, canvas, images.cpu(), outcome.images.cpu())
+
+    def _evasions(self) -> list[Evasion | None]:
+        """What the file passes in any case, then what else is asked for."""
+        return [self.saved, *map(known_evasions.parse, self.settings.evasions)]
 
     def _views(
         self,

@@ -152,6 +152,20 @@ def test_a_file_cannot_be_the_folder_of_several(album: Path) -> None:
         make_plan([album], str(album / "notes.txt"))
 
 
+def test_a_photos_name_cannot_be_the_folder_of_several(album: Path, tmp_path: Path) -> None:
+    both = [album / "a.jpg", album / "sub" / "b.PNG"]
+    with pytest.raises(UsageError, match=r"one\.jpg is named as one photo"):
+        make_plan(both, str(tmp_path / "one.jpg"))
+    assert make_plan(both, str(tmp_path / "one.jpg") + os.sep).size == 2
+    (tmp_path / "one.jpg").mkdir()
+    assert make_plan(both, str(tmp_path / "one.jpg")).size == 2
+
+
+def test_an_ending_that_cannot_be_written_is_refused_before_work(album: Path) -> None:
+    with pytest.raises(UsageError, match=r"out\.bmp has an ending that cannot be written"):
+        make_plan([album / "a.jpg"], str(album / "out.bmp"))
+
+
 def test_only_some_collisions_are_listed(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()

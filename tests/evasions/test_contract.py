@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from antiforgery import evasions
 
@@ -38,6 +39,33 @@ def test_both_ways_give_8_bit_pixels_of_the_same_shape_and_agree(name: str, face
         assert float((out * 255 - (out * 255).round()).abs().max()) < 1e-3
     assert float((exact - differentiable).square().mean()) < 10**-4.4
     assert float((exact - face).square().mean()) > 10**-5.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_at_the_photos_own_size_nothing_is_finer(name: str) -> None:
+    evasion = evasions.parse(name)
+    assert evasion.finer(1.0) == evasion
+    assert evasion.finer(2.0).stage == evasion.stage
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("times", [2, 3])
+def test_seen_reduced_a_larger_photo_loses_no_more(
+    name: str, times: int, astronaut: Tensor
+) -> None:
+    """What the tool does to the photo, measured after reducing it by averages."""
+    evasion = evasions.parse(name)
+    photo = astronaut[:, :, : 160 * times, : 160 * times].contiguous()
+    reduced, really = avg_pool2d(photo, times), avg_pool2d(evasion.exact(photo), times)
+    # A blur is meant for the crop, which has the target's size, not the photo's.
+    really = really if evasion.stage == "photo" else evasion.exact(reduced)
+
+    def loss(images: Tensor) -> float:
+        return float((images - reduced).square().mean())
+
+    assumed = loss(evasion.finer(times).exact(reduced))
+    assert loss(really) <= assumed * (1 + 1e-6)
+    assert assumed <= loss(evasion.exact(reduced)) * (1 + 1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

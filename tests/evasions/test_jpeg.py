@@ -51,6 +51,18 @@ def test_edges_are_continued_as_in_libjpeg(
         assert _psnr(ours[border], pillows[border]) > 44
 
 
+@pytest.mark.parametrize("times", [1.0, 1.3, 2.0])
+@pytest.mark.parametrize("quality", [5, 30, 50, 75, 90])
+def test_finer_steps_are_finer_by_so_much(quality: int, times: float) -> None:
+    finer = Jpeg(quality=quality).finer(times)
+    before = quantisation_table(LUMINANCE, quality).double()
+    after = quantisation_table(LUMINANCE, finer.quality).double()
+    # Qualities and steps are whole numbers, and steps end at 1 and at 255.
+    inside = (before < 255) & (after > 1)
+    assert float((before / after)[inside].log().mean().exp()) == pytest.approx(times, rel=0.08)
+    assert finer.subsampling == ("444" if times == 2 else "420")
+
+
 @pytest.mark.parametrize("quality", [1, 10, 49, 50, 75, 99, 100])
 def test_tables_are_those_in_pillows_files(quality: int) -> None:
     file = io.BytesIO()

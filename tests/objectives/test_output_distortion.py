@@ -113,8 +113,8 @@ def test_all_is_asked_once(images: Tensor, toy_target: Target) -> None:
     assert answers.threshold == objective.threshold
 
 
-@pytest.mark.parametrize(("second", "asked"), [(0.009, 1), (0.05, 2), (1.0, 2)])
-def test_what_is_hardly_ever_asked_decides_nothing_in_the_end(
+@pytest.mark.parametrize(("second", "asked"), [(0.2, 1), (0.3, 2), (1.0, 2)])
+def test_a_view_that_is_asked_seldom_decides_nothing_in_the_end(
     second: float, asked: int, images: Tensor, toy_target: Target
 ) -> None:
     views = views_of_aligned(images, [toy_target, toy_target], shares=[1.0, second])
@@ -122,6 +122,21 @@ def test_what_is_hardly_ever_asked_decides_nothing_in_the_end(
     conditions = len(views[0].conditions)
     assert conditions > 1
     assert len(ask_all(objective, images).distances) == asked * conditions
+
+
+def test_an_evasion_that_is_asked_seldom_decides_nothing_in_the_end(
+    images: Tensor, toy_target: Target
+) -> None:
+    mild, strong = evasions.parse("blur:1"), evasions.parse("blur:2")
+    objective = OutputDistortion(
+        images, views_of_aligned(images, [toy_target]), evasions=(None, mild, mild, *[strong] * 5)
+    )
+    asked = [question for question in objective.questions() if question.evasion > 0]
+
+    answers = ask_all(objective, images)
+
+    assert len(answers.distances) == len(asked) < len(objective.questions())
+    assert answers.shares.tolist() == pytest.approx([objective.share(each) for each in asked])
 
 
 def test_draws_reach_every_question(images: Tensor, toy_target: Target) -> None:

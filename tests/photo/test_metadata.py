@@ -411,6 +411,32 @@ def test_nothing_personal_is_left_without_keep(tmp_path: Path, kind: str, policy
     assert (again.pixels.shape[1], again.pixels.shape[0]) == expected
 
 
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_a_kept_place_is_said(tmp_path: Path, kind: str) -> None:
+    north = Image.Exif()
+    north[0x10F] = "Maker Inc"
+    north.get_ifd(GPS_IFD).update({1: "N", 2: (47.0, 22.0, 0.0)})
+    path = save(tmp_path / f"x{SUFFIXES[kind]}", kind, exif=north.tobytes())
+    assert tags(read_photo(path).metadata.exif).get_ifd(GPS_IFD)[2] == (47.0, 22.0, 0.0)
+
+    assert "where the photo was taken" in written(path)[2]
+    for policy in ("minimal", "strip"):
+        assert "where the photo was taken" not in written(path, policy)[2]
+
+
+def test_a_place_in_the_xmp_is_said(tmp_path: Path) -> None:
+    inside = ' xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="47,22.5N">'
+    path = save(tmp_path / "x.jpg", "JPEG", xmp=packet(inside))
+    assert "where the photo was taken" in written(path)[2]
+
+
+def test_no_place_is_no_note(tmp_path: Path) -> None:
+    # A camera without reception writes the directory, and no place in it.
+    path = save(tmp_path / "x.jpg", "JPEG", exif=b"Exif\0\0" + exif_block("<"))
+    assert GPS_IFD in tags(read_photo(path).metadata.exif)
+    assert "where the photo was taken" not in written(path)[2]
+
+
 def test_comment_iptc_and_resolution_of_a_jpeg_are_kept(tmp_path: Path) -> None:
     records = b"\x1c\x02\x19\x00\x05Paris" + b"\x1c\x02\x78\x00\x04Text"
     path = save(tmp_path / "x.jpg", "JPEG", comment=b"my words", dpi=(300, 200))

@@ -83,8 +83,9 @@ def make_plan(inputs: Sequence[Path], out: str | None = None) -> Plan:
     tree and keeps names, or the output file of a single photo.
 
     Raises:
-        UsageError: two photos would share an output, an output is an original, or ``out`` cannot
-            be meant; names compare as on the most forgetful file system (case and accents folded).
+        UsageError: two photos would share an output, an output is an original, ``out`` cannot be
+            meant, or has an ending that cannot be written; names compare as on the most forgetful
+            file system (case and accents folded).
     """
     folder = _output_folder(inputs, out)
     found, skipped, problems = _find(inputs, folder)
@@ -104,8 +105,15 @@ def _output_folder(inputs: Sequence[Path], out: str | None) -> Path | None:
         raise UsageError("-o needs the name of a file or a folder.")
     separators = tuple(mark for mark in (os.sep, os.altsep) if mark)
     many = len(inputs) > 1 or any(_is_dir(path) for path in inputs)
-    if not (many or out.endswith(separators) or _is_dir(Path(out))):
+    is_folder = out.endswith(separators) or _is_dir(Path(out))
+    if not (many or is_folder):
+        _refuse_unwritable(Path(out))
         return None
+    if not is_folder and Path(out).suffix.lower() in PHOTO_SUFFIXES:
+        raise UsageError(
+            f"-o {out} is named as one photo, but here it must be a folder: end it with {os.sep} "
+            "if it is one."
+        )
     if Path(out).is_file():
         raise UsageError(f"-o {out} is a file, but here it must be a folder: name another one.")
     return Path(out)
@@ -170,6 +178,12 @@ def _item(found: _Found, folder: Path | None) -> Item:
     if _key(output.parent) == _key(source.parent):
         output = output.with_name(f"{source.stem}{PROTECTED_MARK}{suffix}")
     return Item(source, output, root)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    from antiforgery.photo import require_writable
+
+    require_writable(path)
 
 
 def _suffix(source: Path) -> str:

@@ -27,6 +27,13 @@ class Evasion(Protocol):
         """``photo``: done to the file, before the face is cropped; ``crop``: to the crop."""
         ...
 
+    def finer(self, times: float) -> Evasion:
+        """What it does to a picture that was reduced from a photo with ``times`` its sides.
+
+        ``times`` is 1 or more. What it does to the photo is seen reduced as well.
+        """
+        ...
+
     def differentiable(self, images: Tensor) -> Tensor:
         """The evasion with useful gradients. Shape: ``(N, 3, H, W)``, range [0, 1], both ways."""
         ...

@@ -59,6 +59,11 @@ class Blur:
         """A forger blurs what the target sees."""
         return "crop"
 
+    def finer(self, times: float) -> Blur:
+        """The same: a crop has the target's size, whatever the photo's."""
+        del times
+        return self
+
     def _filter(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
         sigma = self.sigma * max(height, width) / _REFERENCE_SIDE

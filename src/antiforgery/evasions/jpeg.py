@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -234,6 +234,18 @@ class Jpeg:
     def stage(self) -> Stage:
         """A photo is re-encoded as a file, before anyone looks for a face."""
         return "photo"
+
+    def finer(self, times: float) -> Jpeg:
+        """Steps finer by ``times``, and from 2 on colour that is not thinned.
+
+        Reducing a photo averages the errors of ``times`` squared pixels.
+        """
+        # From quality 50 on a table's steps are as many hundredths of the standard's as this.
+        steps = 200 - 2 * self.quality if self.quality >= 50 else 5000 / self.quality
+        finer = steps / times
+        quality = 100 - finer / 2 if finer <= 100 else 5000 / finer
+        subsampling = self.subsampling if times < 2 else "444"
+        return replace(self, quality=round(quality), subsampling=subsampling)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """See :func:`encode_decode`. Shape: ``(N, 3, H, W)``; range [0, 1]."""

@@ -125,7 +125,8 @@ def _best(
 ) -> Tensor:
     """Of the budgets ``offered`` ``(N, K)``, rising, each image's with the most broken and spared.
 
-    Shape: ``strengths`` ``(Q, N)``, ``shares`` ``(Q,)``, which make 1; ``(N,)`` out.
+    Shape: ``strengths`` ``(Q, N)``, ``shares`` ``(Q,)``, which make 1 or, where some questions are
+    left out, less; ``(N,)`` out.
     """
     distances = 10 ** (strengths[:, :, None] - _GROWTH * offered)
     worths = torch.tensordot(shares, _broken(distances, threshold), dims=1) + price * offered

@@ -3,7 +3,8 @@
 What differs from the paper, and why:
 
 - luminance takes part: a JPEG encoder throws fine chroma away first;
-- evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018);
+- evasions are sampled inside the loop (expectation over transformation, Athalye et al. 2018), and
+  like crops and conditions without replacement: in so few steps chance neglects some of them;
 - the reward rises steeply around the distance at which an answer counts as disrupted and is flat
   far from it: effort goes to what can still be won, not to what is won already or out of reach;
 - each target is asked a tenth as often as the one before it: no change of that energy leads all
@@ -41,6 +42,7 @@ from antiforgery.methods.budget import Budget, better, worth
 from antiforgery.methods.updates import Evidence, UpdateRule, decibels, held, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
 from antiforgery.objectives.base import Objective
+from antiforgery.objectives.draws import WithoutReplacement
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View
 from antiforgery.perturbations.base import Apply
@@ -170,7 +172,11 @@ class RobustLab(Method):
         """Away from the clean output, through every evasion, in the fastest fair precision."""
         del generator
         return OutputDistortion(
-            images, views, evasions=evasions, precision=fast_precision(images.device)
+            images,
+            views,
+            evasions=evasions,
+            precision=fast_precision(images.device),
+            draw=WithoutReplacement(),
         )
 
     def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -48,15 +49,15 @@ class Objective(Protocol):
         ...
 
 
-_SELDOM = 0.01
-"""The share of all questions that may go unasked where the rest is."""
+_SELDOM = 0.25
+"""A view after an evasion is asked seldom if less than so many times as often as another one."""
 
 
 @dataclass(frozen=True)
 class Answers:
     """What came of the questions that a protection of ``N`` images has to withstand.
 
-    ``distances`` ``(Q, N)``; ``shares`` ``(Q,)``: how often each question is asked;
+    ``distances`` ``(Q, N)``; ``shares`` ``(Q,)``: how often each question is drawn, of all draws;
     ``threshold``: from which distance on an answer is disrupted.
     """
 
@@ -69,9 +70,10 @@ class Answers:
 def ask_all(
     objective: Objective, protected: Tensor, *, before_each: Callable[[], None] = lambda: None
 ) -> Answers:
-    """Ask about ``protected`` ``(N, 3, h, w)`` in [0, 1] all questions but the most seldom ones.
+    """Ask about ``protected`` ``(N, 3, h, w)`` in [0, 1] what is not asked seldom.
 
-    Those are a hundredth of all that is asked, or less: what came of them would decide nothing.
+    A view after an evasion is asked with all conditions, or not at all where another one is asked
+    more than four times as often: the time is better spent on steps.
     """
     questions = _often(objective)
     found = []
@@ -84,12 +86,9 @@ def ask_all(
 
 
 def _often(objective: Objective) -> list[Question]:
-    """The questions, without the most seldom ones that make up a hundredth or less together."""
-    questions = objective.questions()
-    seldom, left = set(), _SELDOM
-    for question in sorted(questions, key=objective.share):
-        left -= objective.share(question)
-        if left < 0:
-            break
-        seldom.add(question)
-    return [question for question in questions if question not in seldom]
+    """The questions, without those about a view after an evasion that are asked seldom."""
+    asked: defaultdict[tuple[int, int], float] = defaultdict(float)
+    for question in objective.questions():
+        asked[question.view, question.evasion] += objective.share(question)
+    least = _SELDOM * max(asked.values())
+    return [each for each in objective.questions() if asked[each.view, each.evasion] >= least]

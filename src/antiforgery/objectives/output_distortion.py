@@ -11,6 +11,7 @@ from torch import Tensor
 from antiforgery.evasions.base import Evasion
 from antiforgery.metrics.l2 import DISRUPTED, l2
 from antiforgery.objectives.base import Question
+from antiforgery.objectives.draws import Draw, with_replacement
 from antiforgery.objectives.view import Distance, View
 
 
@@ -31,6 +32,7 @@ class OutputDistortion:
         evasions: Sequence[Evasion | None] = (None,),
         distance: Distance = l2,
         precision: torch.dtype = torch.float32,
+        draw: Draw = with_replacement,
     ) -> None:
         """``evasions`` are drawn evenly, one that is named twice twice as often; None is none.
 
@@ -38,28 +40,32 @@ class OutputDistortion:
 
         ``precision`` is what targets compute in; distances are always taken in float32.
 
+        ``draw`` draws crop, condition and evasion, in each view apart.
+
         Shape: images ``(N, 3, h, w)``. Range: [0, 1].
         """
         self._images = images
         self._views = tuple(views)
         named = Counter(_name(evasion) for evasion in evasions)
         self._evasions = tuple({_name(evasion): evasion for evasion in evasions}.values())
-        self._evasion_shares = torch.tensor([float(named[_name(each)]) for each in self._evasions])
+        self._evasion_counts = [named[_name(each)] for each in self._evasions]
         self._view_shares = torch.tensor([view.share for view in self._views])
         self._distance = distance
         self._precision = precision
+        self._draw = draw
         self._clean: dict[Question, Tensor] = {}
 
     def draw(self, generator: torch.Generator) -> Question:
         """A random view, condition and evasion; half of the time the forger's own crop."""
-        view = _weighted(self._view_shares, generator)
-        crop = _pick(len(self._views[view].crops), generator)
-        own = float(torch.rand(1, generator=generator)) < 0.5
+        place = int(torch.multinomial(self._view_shares, 1, generator=generator))
+        view = self._views[place]
+        # As many forger's own as others, and it is among those that are drawn evenly too.
+        crops = [len(view.crops) + 1, *[1] * (len(view.crops) - 1)]
         return Question(
-            view=view,
-            crop=0 if own else crop,
-            condition=_pick(len(self._views[view].conditions), generator),
-            evasion=_weighted(self._evasion_shares, generator),
+            view=place,
+            crop=self._draw((place, "crop"), crops, generator),
+            condition=self._draw((place, "condition"), [1] * len(view.conditions), generator),
+            evasion=self._draw((place, "evasion"), self._evasion_counts, generator),
         )
 
     def questions(self) -> tuple[Question, ...]:
@@ -73,9 +79,9 @@ class OutputDistortion:
 
     def share(self, question: Question) -> float:
         """What its view, condition and evasion are drawn with."""
-        views, evasions = self._view_shares, self._evasion_shares
+        views, evasions = self._view_shares, self._evasion_counts
         view = float(views[question.view] / views.sum())
-        evasion = float(evasions[question.evasion] / evasions.sum())
+        evasion = evasions[question.evasion] / sum(evasions)
         return view * evasion / len(self._views[question.view].conditions)
 
     def distance(self, protected: Tensor, question: Question) -> Tensor:
@@ -109,11 +115,3 @@ class OutputDistortion:
 
 def _name(evasion: Evasion | None) -> str:
     return evasion.name if evasion is not None else ""
-
-
-def _weighted(weights: Tensor, generator: torch.Generator) -> int:
-    return int(torch.multinomial(weights, 1, generator=generator))
-
-
-def _pick(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (1,), generator=generator))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from antiforgery.photo.decode import read_photo as read_photo
     from antiforgery.photo.encode import Written as Written
     from antiforgery.photo.encode import output_suffix as output_suffix
+    from antiforgery.photo.encode import require_writable as require_writable
     from antiforgery.photo.encode import write_photo as write_photo
     from antiforgery.photo.faces import find_faces as find_faces
     from antiforgery.photo.jpeg import jpeg_settings_for as jpeg_settings_for
@@ -34,6 +35,7 @@ _HOMES = {
     "jpeg_settings_for": "jpeg",
     "output_suffix": "encode",
     "read_photo": "decode",
+    "require_writable": "encode",
     "write_photo": "encode",
 }
 

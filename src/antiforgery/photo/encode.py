@@ -14,7 +14,7 @@ from antiforgery.errors import PhotoError, UsageError
 from antiforgery.photo import atomic, encoders, profiles, raster, tiff, xmp
 from antiforgery.photo.decode import written_kind
 from antiforgery.photo.jpeg import jpeg_settings_for
-from antiforgery.photo.metadata import Policy, choose, fit
+from antiforgery.photo.metadata import Policy, choose, fit, tells_place
 from antiforgery.photo.model import JpegSettings, Metadata, Photo, Pixels
 
 _SUFFIXES = {
@@ -26,6 +26,7 @@ _SUFFIXES = {
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
 _GREY_KINDS = {"JPEG", "PNG", "TIFF", "AVIF"}
+_PLACE = "It says where the photo was taken: --metadata strip leaves that out."
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,15 @@ def kind_for(photo: Photo, path: Path) -> str:
     Raises:
         UsageError: the ending is of no kind that can be written.
     """
-    if not path.suffix:
-        return photo.kind
-    kind = _KINDS.get(path.suffix.lower())
-    if kind is None:
+    require_writable(path)
+    return _KINDS[path.suffix.lower()] if path.suffix else photo.kind
+
+
+def require_writable(path: Path) -> None:
+    """Raise ``UsageError`` where a path's ending is of no kind that can be written."""
+    if path.suffix and path.suffix.lower() not in _KINDS:
         known = ", ".join(suffixes[0] for suffixes in _SUFFIXES.values())
         raise UsageError(f"{path.name} has an ending that cannot be written; use {known}.")
-    return kind
 
 
 def write_photo(
@@ -129,7 +132,9 @@ def encode_photo(
             f"{photo.path or 'The photo'} ({width} x {height} pixels) cannot be encoded as {kind}:"
             f" {str(error).rstrip('.')}."
         ) from error
-    return data, (how, *(f"Not written back: {word}." for word in (*photo.dropped, *lost)))
+    missing = (f"Not written back: {word}." for word in (*photo.dropped, *lost))
+    place = (_PLACE,) if tells_place(facts) else ()
+    return data, (how, *place, *missing)
 
 
 def _refuse_original(photo: Photo, path: Path) -> None:

@@ -16,6 +16,7 @@ PREFIX = b"Exif\x00\x00"
 _ORIENTATION = 0x0112
 _WIDTHS, _HEIGHTS = {0x0100, 0xA002}, {0x0101, 0xA003}
 _EXIF_IFD, _GPS_IFD, _INTEROP_IFD, _SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
+_LATITUDE = 0x0002
 _JPEG_OFFSET, _JPEG_LENGTH = 0x0201, 0x0202
 _STRIP_OFFSETS, _STRIP_LENGTHS = 0x0111, 0x0117
 _SHORT, _LONG = 3, 4
@@ -115,6 +116,21 @@ class _Block:
     def _check(self, start: int, end: int) -> None:
         if not 0 <= start <= end <= len(self.data):
             raise ValueError("an offset outside the block")
+
+
+def tells_place(block: bytes) -> bool:
+    """Whether a TIFF block, without prefix, says where the photo was taken.
+
+    Raises:
+        ValueError: the block is damaged.
+    """
+    body = _Block(block)
+    return any(
+        place.tag == _LATITUDE
+        for entry in body.directory(body.number(4)).entries
+        if entry.tag == _GPS_IFD
+        for place in body.directory(body.number(entry.start)).entries
+    )
 
 
 def settle(block: bytes, size: tuple[int, int]) -> tuple[bytes, tuple[str, ...]]:

@@ -98,6 +98,17 @@ def choose(metadata: Metadata, policy: Policy) -> Metadata:
     return Metadata(icc=icc, colour=metadata.colour)
 
 
+def tells_place(metadata: Metadata) -> bool:
+    """Whether metadata say where the picture was taken."""
+    if b"GPSLatitude" in (metadata.xmp or b""):
+        return True
+    try:
+        return metadata.exif is not None and exif.tells_place(metadata.exif)
+    except ValueError:
+        # Not from a file that we read: those are settled. Nobody else reads a place out of it.
+        return False
+
+
 def fit(metadata: Metadata, kind: str) -> tuple[Metadata, tuple[str, ...]]:
     """What a kind of file can hold, and what it cannot, in words."""
     lost: dict[str, str] = {}
