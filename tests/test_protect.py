@@ -154,7 +154,7 @@ def test_the_method_is_told_how_coarse_its_change_becomes_and_where_it_is_seen(
     ("side", "met"),
     [
         (200, ["jpeg:95:444", "jpeg:75:420", "blur:1"]),
-        (1500, ["jpeg:98:444", "jpeg:88:444", "blur:1"]),
+        (1500, ["jpeg:98:444", "jpeg:88:422", "blur:1"]),
     ],
 )
 def test_a_large_photo_meets_finer_evasions_on_its_canvas(

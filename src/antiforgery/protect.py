@@ -357,7 +357,9 @@ class _Work:
             for view in self._views(place, images, canvas, generator)
         ]
         finer = min(canvas.enlarged, _FINEST)
-        evasions = [evasion and evasion.finer(finer) for evasion in self._evasions()]
+        evasions = [
+            None if evasion is None else evasion.finer(finer) for evasion in self._evasions()
+        ]
         first = self.asked[0][0]
         matrix = geometry.crop_matrix(canvas, first.card.template)
         method = self.method.for_views([view.share for view in views]).for_canvas(

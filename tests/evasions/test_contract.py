@@ -60,12 +60,19 @@ def test_seen_reduced_a_larger_photo_loses_no_more(
     # A blur is meant for the crop, which has the target's size, not the photo's.
     really = really if evasion.stage == "photo" else evasion.exact(reduced)
 
-    def loss(images: Tensor) -> float:
-        return float((images - reduced).square().mean())
+    def losses(images: Tensor) -> Tensor:
+        """Of luminance and of both colours: a codec treats them apart."""
+        red, green, blue = (images - reduced).unbind(1)
+        luminance = 0.299 * red + 0.587 * green + 0.114 * blue
+        planes = torch.stack([luminance, 0.564 * (blue - luminance), 0.713 * (red - luminance)])
+        return planes.square().mean(dim=(1, 2, 3))
 
-    assumed = loss(evasion.finer(times).exact(reduced))
-    assert loss(really) <= assumed * (1 + 1e-6)
-    assert assumed <= loss(evasion.exact(reduced)) * (1 + 1e-6)
+    assumed = losses(evasion.finer(times).exact(reduced))
+    assert bool((losses(really) <= assumed * (1 + 1e-6)).all())
+    # Luminance and one colour or both; thinning can hide in the blue of a small picture.
+    assert float(assumed.sum()) <= float(losses(evasion.exact(reduced)).sum()) * (1 + 1e-6)
+    if evasion.name.startswith("jpeg"):
+        assert float(assumed[0]) < 0.7 * float(losses(evasion.exact(reduced))[0])
 
 
 @pytest.mark.parametrize("name", NAMES)

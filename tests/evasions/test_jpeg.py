@@ -60,7 +60,7 @@ def test_finer_steps_are_finer_by_so_much(quality: int, times: float) -> None:
     # Qualities and steps are whole numbers, and steps end at 1 and at 255.
     inside = (before < 255) & (after > 1)
     assert float((before / after)[inside].log().mean().exp()) == pytest.approx(times, rel=0.08)
-    assert finer.subsampling == ("444" if times == 2 else "420")
+    assert finer.subsampling == ("422" if times == 2 else "420")
 
 
 @pytest.mark.parametrize("quality", [1, 10, 49, 50, 75, 99, 100])

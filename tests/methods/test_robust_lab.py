@@ -360,6 +360,18 @@ def test_what_is_enlarged_is_spread_more_evenly_over_what_is_seen(
     assert paper.for_canvas(enlarged=enlarged, covered=covered) == paper
 
 
+def test_no_condition_is_neglected(images: Tensor, toy_target: Target) -> None:
+    views = views_of_aligned(images, [toy_target])
+    some = len(views[0].conditions)
+    assert some > 1
+    generator = torch.Generator().manual_seed(0)
+    objective = RobustLab().objective(images, views, (None,), generator)
+
+    drawn = [objective.draw(generator).condition for _ in range(20 * some)]
+
+    assert all(set(drawn[at : at + some]) == set(range(some)) for at in range(0, len(drawn), some))
+
+
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:
     taken: list[tuple[int, int]] = []
     method = RobustLab(steps=4, longer=2.5).for_views([1.0, 0.5])

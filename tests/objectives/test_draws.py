@@ -25,9 +25,13 @@ def test_without_replacement_each_comes_as_often_as_it_is_there() -> None:
 def test_bags_do_not_mix() -> None:
     draw, generator = WithoutReplacement(), torch.Generator().manual_seed(0)
 
-    drawn = [(draw("one", [1, 1], generator), draw("two", [1, 1], generator)) for _ in range(2)]
+    drawn = [
+        (draw("two", [1, 1], generator), draw("three", [1, 1, 1], generator)) for _ in range(6)
+    ]
 
-    assert {first for first, _ in drawn} == {second for _, second in drawn} == {0, 1}
+    two, three = ([pair[place] for pair in drawn] for place in (0, 1))
+    assert all(set(two[at : at + 2]) == {0, 1} for at in range(0, 6, 2))
+    assert all(set(three[at : at + 3]) == {0, 1, 2} for at in range(0, 6, 3))
 
 
 def test_with_replacement_draws_do_not_know_of_each_other() -> None:

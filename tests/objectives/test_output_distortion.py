@@ -12,6 +12,7 @@ from torch import Tensor
 
 from antiforgery import evasions
 from antiforgery.objectives.base import ask_all
+from antiforgery.objectives.draws import WithoutReplacement
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
 from antiforgery.targets.base import Condition, Target
@@ -127,9 +128,12 @@ def test_a_view_that_is_asked_seldom_decides_nothing_in_the_end(
 def test_an_evasion_that_is_asked_seldom_decides_nothing_in_the_end(
     images: Tensor, toy_target: Target
 ) -> None:
+    # A quarter as often is not seldom, whatever quotients come to; a fifth is.
     mild, strong = evasions.parse("blur:1"), evasions.parse("blur:2")
     objective = OutputDistortion(
-        images, views_of_aligned(images, [toy_target]), evasions=(None, mild, mild, *[strong] * 5)
+        images,
+        views_of_aligned(images, [toy_target]),
+        evasions=(*[None] * 4, *[mild] * 5, *[strong] * 20),
     )
     asked = [question for question in objective.questions() if question.evasion > 0]
 
@@ -148,6 +152,32 @@ def test_draws_reach_every_question(images: Tensor, toy_target: Target) -> None:
     drawn = {objective.draw(generator) for _ in range(60)}
 
     assert drawn == set(objective.questions())
+
+
+def test_without_replacement_each_view_is_asked_evenly(images: Tensor, toy_target: Target) -> None:
+    blur = evasions.parse("blur:1")
+    (view,) = views_of_aligned(images, [toy_target])
+    some = len(view.conditions)
+    assert some > 1
+    # Two views with other numbers of conditions, the first with three crops.
+    views = (replace(view, crops=view.crops * 3), replace(view, conditions=view.conditions[:1]))
+    objective = OutputDistortion(
+        images, views, evasions=(None, blur, blur), deal=WithoutReplacement()
+    )
+    generator = torch.Generator().manual_seed(0)
+
+    drawn = [objective.draw(generator) for _ in range(200)]
+    first = [question for question in drawn if question.view == 0]
+    second = [question for question in drawn if question.view == 1]
+
+    for at in range(0, len(first) - some + 1, some):
+        assert {each.condition for each in first[at : at + some]} == set(range(some))
+    for asked in (first, second):
+        for at in range(0, len(asked) - 2, 3):
+            assert sorted(each.evasion for each in asked[at : at + 3]) == [0, 1, 1]
+    # Four of six: once more than all three together.
+    for at in range(0, len(first) - 5, 6):
+        assert sorted(each.crop for each in first[at : at + 6]) == [0, 0, 0, 0, 1, 2]
 
 
 def test_views_are_asked_as_often_as_their_shares_say(images: Tensor, toy_target: Target) -> None:

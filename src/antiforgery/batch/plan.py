@@ -18,6 +18,9 @@ PHOTO_SUFFIXES = frozenset(
 )  # fmt: skip
 """What a walk through a folder takes for a photo; a file named by the person is always tried."""
 
+_OTHER_PICTURES = frozenset({".apng", ".bmp", ".gif"})
+"""Endings that no folder has by intention either."""
+
 PROTECTED_MARK = ".protected"
 
 _LISTED_AT_MOST = 10
@@ -109,7 +112,7 @@ def _output_folder(inputs: Sequence[Path], out: str | None) -> Path | None:
     if not (many or is_folder):
         _refuse_unwritable(Path(out))
         return None
-    if not is_folder and Path(out).suffix.lower() in PHOTO_SUFFIXES:
+    if not is_folder and Path(out).suffix.lower() in PHOTO_SUFFIXES | _OTHER_PICTURES:
         raise UsageError(
             f"-o {out} is named as one photo, but here it must be a folder: end it with {os.sep} "
             "if it is one."

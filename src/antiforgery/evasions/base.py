@@ -28,9 +28,9 @@ class Evasion(Protocol):
         ...
 
     def finer(self, times: float) -> Evasion:
-        """What it does to a picture that was reduced from a photo with ``times`` its sides.
+        """What stands for it on a picture that was reduced from a photo with ``times`` its sides.
 
-        ``times`` is 1 or more. What it does to the photo is seen reduced as well.
+        ``times`` is 1 or more. It loses at least what is lost of the photo, seen reduced.
         """
         ...
 

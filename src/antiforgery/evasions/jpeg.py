@@ -209,6 +209,9 @@ def encode_decode(
     return clip_straight_through(floor_straight_through(mixed), 0, 255) / 255
 
 
+_LESS_THINNED = {"420": "422", "422": "444", "444": "444"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Jpeg:
     """A JPEG of libjpeg ``quality`` 1 to 100 and ``subsampling`` ``444``, ``422`` or ``420``."""
@@ -236,15 +239,16 @@ class Jpeg:
         return "photo"
 
     def finer(self, times: float) -> Jpeg:
-        """Steps finer by ``times``, and from 2 on colour that is not thinned.
+        """Steps finer by ``times``, and from 2 on colour that is thinned in one direction less.
 
-        Reducing a photo averages the errors of ``times`` squared pixels.
+        Reducing a photo averages the errors of ``times`` squared pixels. Colour that was thinned in
+        both directions has the canvas's own resolution at 2, and errors that nothing averages.
         """
         # From quality 50 on a table's steps are as many hundredths of the standard's as this.
         steps = 200 - 2 * self.quality if self.quality >= 50 else 5000 / self.quality
         finer = steps / times
         quality = 100 - finer / 2 if finer <= 100 else 5000 / finer
-        subsampling = self.subsampling if times < 2 else "444"
+        subsampling = self.subsampling if times < 2 else _LESS_THINNED[self.subsampling]
         return replace(self, quality=round(quality), subsampling=subsampling)
 
     def differentiable(self, images: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from antiforgery.targets.universal import universal_change
 Watch = Callable[[int, int], None]
 """Called with the steps done and the most there may be."""
 Ask = Callable[[Tensor], Answers]
-"""Asks every question about images ``(N, 3, h, w)`` in [0, 1]."""
+"""Asks about images ``(N, 3, h, w)`` in [0, 1] all that is not drawn seldom."""
 _HEAT = 0.3
 """The share of the steps after which the best of several starts goes on alone.
 
@@ -307,7 +307,7 @@ class _Descent:
 
     @torch.no_grad()
     def gain(self, ask: Ask) -> float:
-        """The mean reward of all questions, as often as each is asked; infinite once it is met."""
+        """The rewards of what is asked, as often as it is drawn; infinite once all is met."""
         if self._method.finished(self.ledger, self._objective.threshold):
             return math.inf
         answers = ask(round_straight_through(self._change(self.delta)))

@@ -13,7 +13,7 @@ What differs from the paper, and why:
   little, and the change is held to a budget of energy, which goes where it works: a box alone
   spends it everywhere;
 - that budget is each photo's own: where another decibel would break no more than its price, which
-  is looked at once more in the end, when all can be asked;
+  is looked at once more in the end, when all that is drawn often can be asked;
 - within that budget steps are steepest for the least of what is seen: energy, which texture hides
   as SSIM counts it (``masking``), and colour difference (``colour``), pixel by pixel;
 - it begins with a little of a change that leads the first target astray on most faces, if that
@@ -73,7 +73,8 @@ class RobustLab(Method):
     ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
     may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
     about: the last step goes up to half a dB beyond it, never beyond the least. ``looks`` is how
-    often all is asked in the end, at most, to see in which size a change is worth most, and
+    often all is asked in the end, at most, but what is drawn seldom, to see in which size a change
+    is worth most, and
     ``reach`` by how many dB the next such size may differ.
     ``step`` is the first step's root mean square in Lab units, falling to a fifth.
     ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of it the
@@ -176,7 +177,7 @@ class RobustLab(Method):
             views,
             evasions=evasions,
             precision=fast_precision(images.device),
-            draw=WithoutReplacement(),
+            deal=WithoutReplacement(),
         )
 
     def update_rule(self, delta: Tensor, images: Tensor) -> UpdateRule:
@@ -222,7 +223,10 @@ class RobustLab(Method):
         return protected
 
     def _weighed(self, delta: Tensor, images: Tensor, change: Apply, ask: Ask) -> Tensor:
-        """``delta`` in the size that is worth most, every question having been asked about it."""
+        """``delta`` in the size that is worth most by what is asked about it.
+
+        What is drawn seldom is not asked, and taken to stay as it is whatever the size.
+        """
         perturbation, most = self.perturbation(), self.psnr + self.spare
         best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
         for _ in range(int(self.looks)):

@@ -90,5 +90,6 @@ def _often(objective: Objective) -> list[Question]:
     asked: defaultdict[tuple[int, int], float] = defaultdict(float)
     for question in objective.questions():
         asked[question.view, question.evasion] += objective.share(question)
-    least = _SELDOM * max(asked.values())
+    # Shares are sums of quotients: a quarter may come out as a little less.
+    least = (1 - 1e-6) * _SELDOM * max(asked.values())
     return [each for each in objective.questions() if asked[each.view, each.evasion] >= least]

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 
-class Draw(Protocol):
+class Deal(Protocol):
     """A way to draw one of several things."""
 
     def __call__(self, bag: Hashable, counts: Sequence[int], generator: torch.Generator, /) -> int:

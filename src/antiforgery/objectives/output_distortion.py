@@ -11,7 +11,7 @@ from torch import Tensor
 from antiforgery.evasions.base import Evasion
 from antiforgery.metrics.l2 import DISRUPTED, l2
 from antiforgery.objectives.base import Question
-from antiforgery.objectives.draws import Draw, with_replacement
+from antiforgery.objectives.draws import Deal, with_replacement
 from antiforgery.objectives.view import Distance, View
 
 
@@ -32,7 +32,7 @@ class OutputDistortion:
         evasions: Sequence[Evasion | None] = (None,),
         distance: Distance = l2,
         precision: torch.dtype = torch.float32,
-        draw: Draw = with_replacement,
+        deal: Deal = with_replacement,
     ) -> None:
         """``evasions`` are drawn evenly, one that is named twice twice as often; None is none.
 
@@ -40,7 +40,7 @@ class OutputDistortion:
 
         ``precision`` is what targets compute in; distances are always taken in float32.
 
-        ``draw`` draws crop, condition and evasion, in each view apart.
+        ``deal`` draws crop, condition and evasion, in each view apart.
 
         Shape: images ``(N, 3, h, w)``. Range: [0, 1].
         """
@@ -52,20 +52,20 @@ class OutputDistortion:
         self._view_shares = torch.tensor([view.share for view in self._views])
         self._distance = distance
         self._precision = precision
-        self._draw = draw
+        self._deal = deal
         self._clean: dict[Question, Tensor] = {}
 
     def draw(self, generator: torch.Generator) -> Question:
-        """A random view, condition and evasion; half of the time the forger's own crop."""
+        """A random view, crop, condition and evasion; most often the forger's own crop."""
         place = int(torch.multinomial(self._view_shares, 1, generator=generator))
         view = self._views[place]
-        # As many forger's own as others, and it is among those that are drawn evenly too.
+        # The forger's own crop is what counts: one time more than all crops together.
         crops = [len(view.crops) + 1, *[1] * (len(view.crops) - 1)]
         return Question(
             view=place,
-            crop=self._draw((place, "crop"), crops, generator),
-            condition=self._draw((place, "condition"), [1] * len(view.conditions), generator),
-            evasion=self._draw((place, "evasion"), self._evasion_counts, generator),
+            crop=self._deal((place, "crop"), crops, generator),
+            condition=self._deal((place, "condition"), [1] * len(view.conditions), generator),
+            evasion=self._deal((place, "evasion"), self._evasion_counts, generator),
         )
 
     def questions(self) -> tuple[Question, ...]:

@@ -26,7 +26,7 @@ _SUFFIXES = {
 }
 _KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
 _GREY_KINDS = {"JPEG", "PNG", "TIFF", "AVIF"}
-_PLACE = "It says where the photo was taken: --metadata strip leaves that out."
+_PLACE = "It says where the photo was taken: --metadata minimal or strip leaves that out."
 
 
 @dataclass(frozen=True)

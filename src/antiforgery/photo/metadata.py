@@ -99,7 +99,7 @@ def choose(metadata: Metadata, policy: Policy) -> Metadata:
 
 
 def tells_place(metadata: Metadata) -> bool:
-    """Whether metadata say where the picture was taken."""
+    """Whether metadata have the coordinates of where the picture was taken."""
     if b"GPSLatitude" in (metadata.xmp or b""):
         return True
     try:
