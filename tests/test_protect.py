@@ -25,7 +25,8 @@ from antiforgery.objectives.view import View
 from antiforgery.perturbations.lab import LabPerturbation
 from antiforgery.photo import canvas as geometry
 from antiforgery.photo.decode import read_photo
-from antiforgery.photo.model import Pixels
+from antiforgery.photo.faces import find_faces
+from antiforgery.photo.model import Face, Pixels
 from antiforgery.protect import Progress, Protected, protect_file, protect_with
 from antiforgery.targets.base import Target
 from antiforgery.targets.stargan import ATTRIBUTES
@@ -184,6 +185,53 @@ def test_a_large_photo_meets_finer_evasions_on_its_canvas(
     protect_with(settings, photo, targets=(toy_target,), output=tmp_path / "me.jpg")
 
     assert seen == met
+
+
+@pytest.mark.parametrize(
+    ("preset", "shifts", "runs", "kept"),
+    [
+        ("balanced", [2.0], 1, 0),
+        ("balanced", [60.0, 2.0], 2, 1),
+        ("balanced", [60.0, 40.0], 2, 1),
+        ("balanced", [40.0, 60.0], 2, 0),
+        # No face at all is the farthest.
+        ("balanced", [None, 60.0], 2, 1),
+        ("paper", [60.0], 1, 0),
+    ],
+)
+def test_a_change_that_leads_the_detector_astray_is_made_again(
+    preset: str,
+    shifts: list[float | None],
+    runs: int,
+    kept: int,
+    pixels: Pixels,
+    toy_target: Target,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (face,) = find_faces(pixels)
+    made: list[Pixels] = []
+
+    def seen(shown: Pixels) -> tuple[Face, ...]:
+        if np.array_equal(shown, pixels):
+            return (face,)
+        made.append(shown.copy())
+        shift = shifts[len(made) - 1]
+        return () if shift is None else (replace(face, landmarks=face.landmarks + shift),)
+
+    monkeypatch.setitem(protect_with.__globals__, "find_faces", seen)
+    begun: list[int] = []
+    settings = presets.resolve(preset=preset).model_copy(update={"options": {"steps": 2}})
+    protected = protect_with(
+        settings,
+        pixels,
+        targets=(toy_target,),
+        report=lambda told: begun.append(told.done) if told.stage.startswith("face") else None,
+    )
+
+    assert begun.count(1) == runs
+    if preset == "balanced":
+        assert np.array_equal(protected.photo.pixels, made[kept])
+        assert len(made) == runs
 
 
 @pytest.mark.parametrize("tilt", [0, 14])

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_ASTRAY = 0.1
+"""Of a crop's side: the jitter that changes are made to withstand moves corners by less."""
 _FINEST = 2.0
 """Photo pixels a canvas pixel, a side, that evasions are held to meet at most: on its way a larger
 photo is often shrunk."""
@@ -346,10 +348,42 @@ class _Work:
         watch: Watch,
         cancel: Cancel | None,
     ) -> _Change:
-        """What protects one face, or the whole picture, of the original ``pixels``."""
+        """What protects one face, or the whole picture, of the original ``pixels``.
+
+        A change that leads the detector to another crop, where it means nothing, is tried again.
+        """
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        tries: list[tuple[float, _Change]] = []
+        while len(tries) < self.method.tries:
+            change = self._change(pixels, face, generator, watch, cancel)
+            if face is None or self.method.tries == 1:
+                return change
+            tries.append((self._astray(change.paste_into(pixels), face), change))
+            if tries[-1][0] <= _ASTRAY:
+                return change
+        return min(tries, key=lambda each: each[0])[1]
+
+    def _astray(self, pixels: Pixels, face: Face) -> float:
+        """How far the first target's crop of a face has moved, by its side; 1 where none is found.
+
+        A forger finds the face again, in the changed photo.
+        """
+        template = self.asked[0][0].card.template
+        found = find_faces(pixels)
+        ways = [geometry.moved(face.landmarks, each.landmarks, template) for each in found]
+        return min(ways, default=1.0)
+
+    def _change(
+        self,
+        pixels: Pixels,
+        face: Face | None,
+        generator: torch.Generator,
+        watch: Watch,
+        cancel: Cancel | None,
+    ) -> _Change:
+        """What one run of the method makes of it."""
         templates = [target.card.template for target, _ in self.asked]
         canvas = geometry.canvas_of(pixels.shape, face, templates)
-        generator = torch.Generator().manual_seed(self.settings.seed)
         images = geometry.read_canvas(pixels, canvas).to(self.device)
         views = [
             view

@@ -286,6 +286,18 @@ def test_warp_gradients_are_right(degrees: float) -> None:
 # -- jitter -------------------------------------------------------------------------------------
 
 
+def test_a_moved_crop_is_told_by_its_farthest_corner() -> None:
+    before = TEMPLATE * 200.0
+    assert geometry.moved(before, before, TEMPLATE) == pytest.approx(0, abs=1e-9)
+    assert geometry.moved(before, before + np.array((30.0, -40.0)), TEMPLATE) == pytest.approx(0.25)
+    # About a corner the one across moves farthest: by the chord of the turn.
+    turn = np.array([[np.cos(0.2), np.sin(0.2)], [-np.sin(0.2), np.cos(0.2)]])
+    chord = 2 * np.sin(0.1) * np.sqrt(2)
+    assert geometry.moved(before, before @ turn, TEMPLATE) == pytest.approx(chord)
+    # The side is that of the crop before.
+    assert geometry.moved(before, before * 2, TEMPLATE) == pytest.approx(np.sqrt(2))
+
+
 def test_jitter_stays_within_its_limits_and_the_canvas() -> None:
     face = _face(100, (300, 200), degrees=8)
     canvas = geometry.face_canvas((400, 600), face, [TEMPLATE])

@@ -81,6 +81,9 @@ class Method(ABC):
     name: ClassVar[str]
     jittered_crops: ClassVar[int] = 0
     """Crops beside the forger's own that questions are drawn from; the papers know none."""
+    tries: ClassVar[int] = 1
+    """How often to begin at most, where the change leads a face's detector to another crop: 1 is
+    never again, as in the papers."""
 
     steps: int
 

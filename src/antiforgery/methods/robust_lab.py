@@ -97,6 +97,7 @@ class RobustLab(Method):
 
     name: ClassVar[str] = "robust_lab"
     jittered_crops: ClassVar[int] = 3
+    tries: ClassVar[int] = 2
 
     steps: int = 60
     longer: float = 1.0

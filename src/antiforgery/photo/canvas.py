@@ -180,6 +180,17 @@ def covered(canvas: Canvas, matrix: Tensor) -> float:
     return max(1, int(shown.sum())) / shown.numel()
 
 
+def moved(before: Points, after: Points, template: Points) -> float:
+    """How far a corner of a target's crop moves, at most, as a fraction of the crop's side.
+
+    ``before`` and ``after`` are landmarks of the same face in pixels of the same photo.
+    """
+    corners = np.array([(0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+    there = _apply(_invert(similarity(after, template)), corners)
+    again = _apply(similarity(before, template), there)
+    return float(np.hypot(*(again - corners).T).max())
+
+
 def jitter(
     matrix: Tensor,
     generator: torch.Generator,
