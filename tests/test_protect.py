@@ -71,6 +71,13 @@ def test_the_same_seed_gives_the_same_bytes(
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
 
 
+def test_what_is_protected_prints_without_its_pixels(pixels: Pixels, toy_target: Target) -> None:
+    shown = repr(quickly(pixels, toy_target))
+    assert "kind='PNG'" in shown
+    assert "uint8" not in shown
+    assert shown.count("Photo(") == 1
+
+
 def test_whatever_a_caller_has_gives_the_same_pixels(
     pixels: Pixels, toy_target: Target, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ Cancel = Callable[[], bool]
 class Protected:
     """A protected photo in memory; nothing is claimed about it before it is saved."""
 
-    original: Photo
+    original: Photo = field(repr=False)
     photo: Photo
     faces: tuple[Face, ...]
     settings: Settings

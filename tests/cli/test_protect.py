@@ -154,8 +154,20 @@ def test_json_is_one_line_per_photo(run: Run, photos: Path) -> None:
 def test_what_does_not_hold_is_called_weak(run: Run, tmp_path: Path) -> None:
     code, _, err = run(make_photos(tmp_path, "stubborn"))
     assert code == 0
-    assert "WEAK" in err
+    assert "WEAK: do not count on it against stargan (edited).\n" in err
     assert "50 % of the forgeries" in err
+
+
+def test_a_rerun_says_again_what_is_weak(run: Run, tmp_path: Path) -> None:
+    folder = make_photos(tmp_path / "photos", "a", "stubborn")
+    both = folder / "a.png", folder / "stubborn.png"
+    run(*both)
+    code, out, err = run(*both)
+    assert (code, out) == (0, "")
+    strong, weak, done = err.splitlines()
+    assert strong.endswith("same photo, same settings.")
+    assert weak.endswith("settings. WEAK: do not count on it against stargan (edited).")
+    assert done == "Done: 2 skipped."
 
 
 def test_quiet_says_only_what_went_wrong(run: Run, photos: Path) -> None:
@@ -185,6 +197,23 @@ def test_an_output_under_another_name_is_not_protected_twice(run: Run, tmp_path:
     assert code == 0
     assert out.splitlines() == [str(folder / "a.protected.png")]
     assert "renamed.png: skipped. It is one of our own outputs" in err
+
+
+def test_our_own_outputs_alone_are_nothing_to_do(run: Run, tmp_path: Path) -> None:
+    from antiforgery.photo import read_photo, write_photo
+
+    folder = make_photos(tmp_path / "photos", "a")
+    write_photo(read_photo(folder / "a.png"), folder / "renamed.png")
+    run(folder / "a.png")
+    code, out, err = run(folder / "a.protected.png", folder / "renamed.png")
+    assert (code, out) == (3, "")
+    assert err.count("our own outputs, which are not protected twice") == 2
+
+
+def test_a_model_that_only_judges_is_not_protected_against(run: Run, photos: Path) -> None:
+    code, out, err = run(photos, "--target", "stargan-b")
+    assert (code, out) == (2, "")
+    assert "name stargan-b in verify" in err
 
 
 def test_a_dry_run_writes_nothing(run: Run, photos: Path, tmp_path: Path) -> None:
@@ -305,7 +334,10 @@ def test_a_second_ctrl_c_still_tells_what_is_done(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends a signal as a terminal does")
-def test_ctrl_c_keeps_what_is_done_and_a_rerun_goes_on(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_keeps_what_is_done_and_a_rerun_goes_on(
+    photos: Path, tmp_path: Path, asked: signal.Signals
+) -> None:
     out, reached = tmp_path / "out", tmp_path / "reached"
     command = [sys.executable, "-c", SLOW, str(reached), str(photos), "-o", str(out)]
     with subprocess.Popen(
@@ -313,7 +345,7 @@ def test_ctrl_c_keeps_what_is_done_and_a_rerun_goes_on(photos: Path, tmp_path: P
     ) as process:
         while not reached.exists() and process.poll() is None:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(asked)
         said, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert said.splitlines() == [str(out / "a.png")]

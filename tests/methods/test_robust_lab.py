@@ -379,6 +379,22 @@ def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Targe
     assert taken[-1] == (15, 15)
 
 
+@pytest.mark.parametrize(
+    ("enlarged", "steps"), [(0.5, 60), (1.0, 60), (1.2, 50), (1.5, 40), (9.0, 40)]
+)
+def test_a_coarse_canvas_takes_fewer_steps(enlarged: float, steps: int) -> None:
+    method = RobustLab(steps=60, sooner=1.5)
+    assert method.for_canvas(enlarged=enlarged, covered=1.0).steps == steps
+    assert RobustLab(steps=60).for_canvas(enlarged=enlarged, covered=1.0).steps == 60
+    assert RobustLab(steps=1, sooner=1.5).for_canvas(enlarged=9.0, covered=1.0).steps == 1
+
+
+@pytest.mark.parametrize("sooner", [0.9, float("inf"), float("nan")])
+def test_fewer_steps_are_not_more(sooner: float) -> None:
+    with pytest.raises(UsageError, match="sooner"):
+        RobustLab(sooner=sooner)
+
+
 @pytest.mark.parametrize("longer", [0.0, -1.0, float("inf"), float("nan")])
 def test_steps_are_multiplied_by_a_number_above_zero(longer: float) -> None:
     with pytest.raises(UsageError, match="longer"):

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import IFDRational
 
 from antiforgery.photo import Metadata, Photo, exif, profiles, read_photo, write_photo, xmp
 from antiforgery.photo.photoshop import iptc_block
@@ -433,6 +434,14 @@ def test_a_place_in_the_xmp_is_said(tmp_path: Path) -> None:
 def test_no_place_is_no_note(tmp_path: Path) -> None:
     # A camera without reception writes the directory, and no place in it.
     path = save(tmp_path / "x.jpg", "JPEG", exif=b"Exif\0\0" + exif_block("<"))
+    assert GPS_IFD in tags(read_photo(path).metadata.exif)
+    assert "where the photo was taken" not in written(path)[2]
+
+
+def test_an_unknown_place_is_no_note(tmp_path: Path) -> None:
+    unknown = Image.Exif()
+    unknown.get_ifd(GPS_IFD).update({1: "N", 2: (IFDRational(0, 0),) * 3})
+    path = save(tmp_path / "x.jpg", "JPEG", exif=unknown.tobytes())
     assert GPS_IFD in tags(read_photo(path).metadata.exif)
     assert "where the photo was taken" not in written(path)[2]
 

@@ -33,6 +33,15 @@ class Record:
     reason: str | None = None
     error: str | None = None
 
+    @property
+    def undisrupted(self) -> tuple[str, ...]:
+        """The targets, as ``NAME (ROLE)``, of which a forgery works even without an evasion."""
+        return tuple(
+            f"{target['name']} ({target['role']})"
+            for target in self.facts.get("targets", ())
+            if target["success_rate"] != 1
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The line that ``protect --json`` prints; every key is always there but ``error``."""
         notes = list(self.facts.get("notes", ()))

@@ -77,11 +77,13 @@ class Run:
 def rows() -> tuple[Row, ...]:
     """The rows of this protocol."""
     balanced = presets.resolve(seed=SEED)
+    subtle = presets.resolve(strength="subtle", seed=SEED)
     return (
-        Row("subtle", "dev", presets.resolve(strength="subtle", seed=SEED), ".png"),
+        Row("subtle", "dev", subtle, ".png"),
         Row("balanced", "dev", balanced, ".jpg"),
         Row("strong", "dev", presets.resolve(strength="strong", seed=SEED), ".jpg"),
         Row("portraits", "portraits", balanced, ".jpg"),
+        Row("subtle_portraits", "portraits", subtle, ".jpg"),
     )
 
 

@@ -172,8 +172,15 @@ def sentence(record: Record) -> str:
 
 def _outcome(record: Record) -> str:
     if record.verdict is not None:
-        done = "written" if record.status == "protected" else "written, but WEAK"
-        return f"{record.input} -> {record.output}: {done} ({record.seconds:.1f} s)"
+        done = f"{record.input} -> {record.output}: written ({record.seconds:.1f} s)"
+        return " ".join((f"{done}.", *_weakness(record)))
     if record.status == "planned":
         return f"{record.input} -> {record.output}: planned"
-    return f"{record.input}: {record.status}. {record.error or record.reason}"
+    told = f"{record.input}: {record.status}. {record.error or record.reason}"
+    return " ".join((told, *_weakness(record)))
+
+
+def _weakness(record: Record) -> Iterator[str]:
+    """What a person must not count on, for a fresh file and for one of a former run alike."""
+    if record.undisrupted:
+        yield f"WEAK: do not count on it against {', '.join(record.undisrupted)}."

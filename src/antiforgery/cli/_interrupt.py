@@ -1,4 +1,4 @@
-"""Ctrl-C as a question that work asks between two steps."""
+"""Ctrl-C, or a request to end, as a question that work asks between two steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from types import FrameType
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a question that is answered True; the second stops at once."""
+    """Turn the first Ctrl-C into a question that is answered True; the second stops at once.
+
+    So does SIGTERM, by which schedulers and ``kill`` ask a process to end.
+    """
     stop = Event()
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
@@ -20,8 +23,9 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         stop.set()
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before = {each: signal.signal(each, on_interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop.is_set
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

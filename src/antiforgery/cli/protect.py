@@ -118,8 +118,8 @@ def protect(
     Originals are never overwritten. A rerun skips what is done: same photo, same settings. Each
     saved file is read back and judged, and what is said about it is that verdict.
 
-    Exit codes: 0 done, 1 some failed, 2 usage, 3 nothing to do: no photos found,
-    4 weights missing, 130 interrupted (what was finished is kept).
+    Exit codes: 0 done, 1 some failed, 2 usage, 3 nothing to do: no photos found, or our own
+    outputs alone, 4 weights missing, 130 interrupted (what was finished is kept).
     """
     from antiforgery import presets
     from antiforgery.batch import make_plan, preview, run
@@ -148,7 +148,8 @@ def protect(
             if plan.size == 0:
                 console.say("No photos were found in what was named: nothing to do.")
                 raise typer.Exit(_NOTHING_TO_DO)
-            if dry_run:
+            # Without anything to work on there is no need to load what works.
+            if dry_run or not plan.items:
                 records = preview(
                     plan, settings, overwrite=overwrite, recognise=_is_ours, cancel=stopped
                 )
@@ -173,11 +174,23 @@ def _refuse_what_no_photo_can_have(settings: Settings) -> None:
     from antiforgery import targets
 
     for name in settings.targets:
-        targets.parse(name)
+        _refuse_judge(targets.parse(name).name)
     if settings.device not in ("auto", "cpu"):
         from antiforgery.judge import pick_device
 
         pick_device(settings.device)
+
+
+def _refuse_judge(name: str) -> None:
+    """A model that judges others must not have been optimised against."""
+    from antiforgery import targets
+    from antiforgery.errors import UsageError
+
+    if targets.card(name).judge_only:
+        raise UsageError(
+            f"{name} is there to tell how well a change carries over to a model that it was not "
+            f"made against: protect against another target, and name {name} in verify."
+        )
 
 
 def _refuse_what_no_method_takes(settings: Settings) -> None:
@@ -215,15 +228,20 @@ def _show_all(records: Iterable[Record], console: Console) -> int:
     from antiforgery.errors import CancelledError
 
     counts: Counter[str] = Counter()
+    ours = 0
     try:
         for record in records:
             counts[record.status] += 1
+            # What is up to date names its output; what is an output of ours has none.
+            ours += record.status == "skipped" and record.output is None
             console.show(record)
     except (CancelledError, KeyboardInterrupt):
         console.say(f"Interrupted. Finished before: {_tally(counts)}; a rerun goes on from here.")
         return _INTERRUPTED
     if counts.total() > 1:
         console.say(f"Done: {_tally(counts)}.")
+    if ours == counts.total():
+        return _NOTHING_TO_DO
     return _SOME_FAILED if counts["failed"] else 0
 
 

@@ -24,7 +24,14 @@ from torch.nn import functional as F
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Stage
 from antiforgery.evasions.pixels import through_pixels
-from antiforgery.photo.jpeg import CHROMINANCE, LUMINANCE, Table, table_at
+from antiforgery.photo.jpeg import (
+    CHROMINANCE,
+    LUMINANCE,
+    Table,
+    coarseness,
+    quality_of,
+    table_at,
+)
 from antiforgery.photo.model import Pixels
 from antiforgery.straight_through import clip_straight_through, floor_straight_through
 
@@ -244,12 +251,9 @@ class Jpeg:
         Reducing a photo averages the errors of ``times`` squared pixels. Colour that was thinned in
         both directions has the canvas's own resolution at 2, and errors that nothing averages.
         """
-        # From quality 50 on a table's steps are as many hundredths of the standard's as this.
-        steps = 200 - 2 * self.quality if self.quality >= 50 else 5000 / self.quality
-        finer = steps / times
-        quality = 100 - finer / 2 if finer <= 100 else 5000 / finer
+        quality = round(quality_of(coarseness(self.quality) / times))
         subsampling = self.subsampling if times < 2 else _LESS_THINNED[self.subsampling]
-        return replace(self, quality=round(quality), subsampling=subsampling)
+        return replace(self, quality=quality, subsampling=subsampling)
 
     def differentiable(self, images: Tensor) -> Tensor:
         """See :func:`encode_decode`. Shape: ``(N, 3, H, W)``; range [0, 1]."""

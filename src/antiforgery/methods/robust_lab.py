@@ -65,7 +65,9 @@ class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
     ``steps`` are those for one target in one role, and each further one adds as many as it is asked
-    beside it; ``longer`` is how many times that :meth:`for_views` takes.
+    beside it; ``longer`` is how many times that :meth:`for_views` takes, and ``sooner`` how many
+    times fewer :meth:`for_canvas` takes at most, where a canvas pixel is as many of the photo's a
+    side.
     ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b. ``peak`` is
     how many times its mean the local mean of the squared change may be where the canvas is pasted
     as it is, and the first target sees all of it; :meth:`for_canvas` lowers it where patterns
@@ -88,7 +90,8 @@ class RobustLab(Method):
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
-        UsageError: a ``longer`` that is not above 0 and finite; a ``spare`` or ``price`` that is
+        UsageError: a ``longer`` that is not above 0 and finite; a ``sooner`` that is not from 1 on
+            and finite; a ``spare`` or ``price`` that is
             below 0 or not finite; ``looks`` that are no whole number of 1 or more, or a ``reach``
             that is not above 0 and at most 20; a ``universal`` that is no list of shares from 0 to
             1, or none; a ``later`` that is not from 0 to 1; and what :class:`LabPerturbation`
@@ -101,6 +104,7 @@ class RobustLab(Method):
 
     steps: int = 60
     longer: float = 1.0
+    sooner: float = 1.0
     bounds: tuple[float, float, float] = (5.0, 7.0, 7.0)
     tint: float = math.inf
     peak: float = math.inf
@@ -122,6 +126,8 @@ class RobustLab(Method):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.longer) and self.longer > 0):
             raise UsageError(f"longer is a number above 0, not {self.longer}.")
+        if not 1 <= self.sooner < math.inf:
+            raise UsageError(f"sooner is a finite number from 1 on, not {self.sooner}.")
         if not (0 <= self.spare < math.inf and 0 <= self.price < math.inf):
             raise UsageError(
                 f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
@@ -156,13 +162,17 @@ class RobustLab(Method):
         return replace(self, bounds=(self.bounds[0], 0.0, 0.0), universal=(0.0,))
 
     def for_canvas(self, *, enlarged: float, covered: float) -> RobustLab:
-        """``peak`` for patterns that much coarser, relative to the whole canvas.
+        """``peak`` for patterns that much coarser, relative to the whole canvas; fewer steps.
 
         Colour, which is most of the change, is seen at a contrast that falls about as patterns
-        grow (Mullen, J. Physiol. 359, 1985); ``peak`` goes with its square.
+        grow (Mullen, J. Physiol. 359, 1985); ``peak`` goes with its square. What the photo passes
+        does less to a coarse pattern, which is found in fewer steps.
         """
         coarser = min(enlarged, _COARSEST)
-        return replace(self, peak=max(1.0, self.peak / coarser**2) / covered)
+        steps = max(1, round(self.steps / min(max(enlarged, 1.0), self.sooner)))
+        return replace(
+            self, peak=max(1.0, self.peak / coarser**2) / covered, steps=steps, sooner=1.0
+        )
 
     def objective(
         self,

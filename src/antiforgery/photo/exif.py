@@ -19,7 +19,7 @@ _EXIF_IFD, _GPS_IFD, _INTEROP_IFD, _SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
 _LATITUDE = 0x0002
 _JPEG_OFFSET, _JPEG_LENGTH = 0x0201, 0x0202
 _STRIP_OFFSETS, _STRIP_LENGTHS = 0x0111, 0x0117
-_SHORT, _LONG = 3, 4
+_SHORT, _LONG, _RATIONAL = 3, 4, 5
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
 
@@ -126,11 +126,17 @@ def tells_place(block: bytes) -> bool:
     """
     body = _Block(block)
     return any(
-        place.tag == _LATITUDE
+        place.tag == _LATITUDE and not _is_unknown(body, place)
         for entry in body.directory(body.number(4)).entries
         if entry.tag == _GPS_IFD
         for place in body.directory(body.number(entry.start)).entries
     )
+
+
+def _is_unknown(body: _Block, place: _Entry) -> bool:
+    """Whether all its fractions are over zero, as cameras write what they do not know."""
+    denominators = [body.number(at + 4) for at in range(place.start, place.end - 7, 8)]
+    return place.type == _RATIONAL and not any(denominators)
 
 
 def settle(block: bytes, size: tuple[int, int]) -> tuple[bytes, tuple[str, ...]]:

@@ -69,9 +69,20 @@ def estimate_quality(tables: Mapping[int, Sequence[int]]) -> int:
     return int(distances.argmin()) + 1
 
 
+def coarseness(quality: float) -> float:
+    """Percent of the steps of ITU T.81's annex K at libjpeg's ``quality`` of 1 to 100."""
+    return 5000 / quality if quality < 50 else 200 - 2 * quality
+
+
+def quality_of(coarseness: float) -> float:
+    """The inverse of :func:`coarseness`; it takes 0 to 5000 percent."""
+    return 5000 / coarseness if coarseness > 100 else 100 - coarseness / 2
+
+
 def table_at(base: Table, quality: int) -> NDArray[np.int64]:
     """``LUMINANCE`` or ``CHROMINANCE`` at libjpeg's ``quality`` of 1 to 100, ``(8, 8)``."""
-    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    # libjpeg rounds the percentage down.
+    percent = int(coarseness(quality))
     return ((np.array(base, dtype=np.int64) * percent + 50) // 100).clip(1, 255)
 
 

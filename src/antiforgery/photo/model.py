@@ -49,14 +49,14 @@ class Photo:
     that it is written back as. ``warnings``: sentences for the person.
     """
 
-    pixels: Pixels
+    pixels: Pixels = field(repr=False)
     kind: str
     path: Path | None = None
-    alpha: Pixels | None = None
+    alpha: Pixels | None = field(default=None, repr=False)
     grey: bool = False
     channels: int = 3
     """Colour channels that the file stores, and that are written back: 1 or 3."""
-    metadata: Metadata = field(default_factory=Metadata)
+    metadata: Metadata = field(default_factory=Metadata, repr=False)
     jpeg: JpegSettings | None = None
     """How the file itself was encoded, where it is a JPEG."""
     lossless: bool = True

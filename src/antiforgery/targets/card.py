@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from antiforgery.errors import UsageError
 from antiforgery.targets.onnx_card import OnnxCard
 from antiforgery.weights.reference import WeightsRef
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["Point", "Role", "TargetCard", "WeightsRef", "parse_card"]
 
@@ -60,10 +64,10 @@ def parse_card(text: str, origin: str) -> TargetCard:
     """
     import tomllib
 
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        card = TypeAdapter(TargetCard).validate_python(tomllib.loads(text))
+        card = _validator().validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the card {origin} is not valid TOML: {error}") from error
     except ValidationError as error:
@@ -72,6 +76,14 @@ def parse_card(text: str, origin: str) -> TargetCard:
         raise UsageError(f"the card {origin} is wrong: roles names none of {', '.join(ROLES)}")
     require_size(card.size, f"the card {origin} is wrong: size")
     return card
+
+
+@cache
+def _validator() -> TypeAdapter[TargetCard]:
+    """What checks a card; to make it takes longer than to use it."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(TargetCard)
 
 
 def require_size(size: int, what: str) -> None:
