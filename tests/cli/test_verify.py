@@ -206,7 +206,7 @@ def test_a_partner_without_a_face_is_no_verdict(run: Run, original: Path, asked:
 def test_the_report_shows_photo_and_forgeries(run: Run, original: Path, tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     _, out, err = run(original.with_name("good.png"), "--original", original, "--report", page)
-    assert err == f"The report is {page}.\n"
+    assert err == f"The report is in {page}\n"
     assert str(page) not in out
     text = page.read_text(encoding="utf-8")
     assert text.count("<img") == 7

@@ -76,9 +76,18 @@ def _read(path: Path) -> list[Entry]:
 
 def _parse(line: bytes) -> Entry | None:
     try:
-        return Entry(**json.loads(line))
+        entry = Entry(**json.loads(line))
+        return entry if _is_verdict(entry.verdict) else None
     except (ValueError, TypeError):
         return None
+
+
+def _is_verdict(found: object) -> bool:
+    """Whether it has what is read of a verdict, which may be none."""
+    return isinstance(found, dict) and all(
+        isinstance(target, dict) and target.keys() >= {"name", "role", "success_rate"}
+        for target in found.get("targets", ())
+    )
 
 
 def _ends_clean(path: Path) -> bool:

@@ -34,6 +34,11 @@ class Record:
     error: str | None = None
 
     @property
+    def is_ours(self) -> bool:
+        """Whether it is our own output; what is skipped as up to date names its output."""
+        return self.status == "skipped" and self.output is None
+
+    @property
     def undisrupted(self) -> tuple[str, ...]:
         """The targets, as ``NAME (ROLE)``, of which a forgery works even without an evasion."""
         return tuple(

@@ -45,7 +45,7 @@ from antiforgery.protect import protect_with
 from antiforgery.targets.base import Target
 
 NAME = "quick"
-VERSION = 1
+VERSION = 2
 SEED = 0
 OPTIMISED = "stargan"
 TIMED_PAIRS = 5

@@ -13,7 +13,7 @@ from types import FrameType
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a question that is answered True; the second stops at once.
 
-    So does SIGTERM, by which schedulers and ``kill`` ask a process to end.
+    SIGTERM, by which schedulers and ``kill`` ask a process to end, counts as one.
     """
     stop = Event()
 

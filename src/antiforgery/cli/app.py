@@ -6,8 +6,6 @@ imported to print the help, so what is heavy is imported inside their functions.
 
 from __future__ import annotations
 
-import atexit
-import gc
 import os
 import pkgutil
 import sys
@@ -28,7 +26,6 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit the process with the code that the documentation lists."""
     print_anything()
-    _spare_garbage_collection()
     try:
         build()(args=arguments)
     except KeyboardInterrupt:
@@ -38,15 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         typer.echo(f"Error: {explain(error)}", err=True)
         sys.exit(error.exit_code if isinstance(error, AntiForgeryError) else 1)
-
-
-def _spare_garbage_collection() -> None:
-    """Not to search what torch loads for cycles, while it is loaded nor at the end: half a second.
-
-    None of it ever goes, and what a photo leaves is freed without a search.
-    """
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
 
 
 def build() -> typer.Typer:

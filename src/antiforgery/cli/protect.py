@@ -182,7 +182,7 @@ def _refuse_what_no_photo_can_have(settings: Settings) -> None:
 
 
 def _refuse_judge(name: str) -> None:
-    """A model that judges others must not have been optimised against."""
+    """Whoever names a judge here has mistaken it: what is made against it, it cannot judge."""
     from antiforgery import targets
     from antiforgery.errors import UsageError
 
@@ -232,16 +232,16 @@ def _show_all(records: Iterable[Record], console: Console) -> int:
     try:
         for record in records:
             counts[record.status] += 1
-            # What is up to date names its output; what is an output of ours has none.
-            ours += record.status == "skipped" and record.output is None
+            ours += record.is_ours
             console.show(record)
     except (CancelledError, KeyboardInterrupt):
         console.say(f"Interrupted. Finished before: {_tally(counts)}; a rerun goes on from here.")
         return _INTERRUPTED
+    if ours == counts.total():
+        console.say("There is nothing but outputs of our own: nothing to do.")
+        return _NOTHING_TO_DO
     if counts.total() > 1:
         console.say(f"Done: {_tally(counts)}.")
-    if ours == counts.total():
-        return _NOTHING_TO_DO
     return _SOME_FAILED if counts["failed"] else 0
 
 

@@ -77,9 +77,10 @@ def verify(
         )
         if report is not None:
             _write_report(report, verdict, (protected, original), partners)
-            typer.echo(f"The report is {report}.", err=True)
         told = json.dumps(verdict.to_json(), allow_nan=False) if as_json else _text(verdict)
     typer.echo(told)
+    if report is not None:
+        typer.echo(f"The report is in {report}", err=True)
     if not verdict.holds:
         raise typer.Exit(_DOES_NOT_HOLD)
 

@@ -65,9 +65,8 @@ class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
     ``steps`` are those for one target in one role, and each further one adds as many as it is asked
-    beside it; ``longer`` is how many times that :meth:`for_views` takes, and ``sooner`` how many
-    times fewer :meth:`for_canvas` takes at most, where a canvas pixel is as many of the photo's a
-    side.
+    beside it; ``longer`` is how many times that :meth:`for_views` takes. :meth:`for_canvas` divides
+    them by the photo's pixels a pixel of the canvas, a side, by ``sooner`` at most.
     ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b. ``peak`` is
     how many times its mean the local mean of the squared change may be where the canvas is pasted
     as it is, and the first target sees all of it; :meth:`for_canvas` lowers it where patterns
@@ -90,12 +89,11 @@ class RobustLab(Method):
     ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
 
     Raises:
-        UsageError: a ``longer`` that is not above 0 and finite; a ``sooner`` that is not from 1 on
-            and finite; a ``spare`` or ``price`` that is
-            below 0 or not finite; ``looks`` that are no whole number of 1 or more, or a ``reach``
-            that is not above 0 and at most 20; a ``universal`` that is no list of shares from 0 to
-            1, or none; a ``later`` that is not from 0 to 1; and what :class:`LabPerturbation`
-            refuses.
+        UsageError: a ``longer`` that is not above 0 and finite; a ``sooner`` that is below 1 or not
+            finite; a ``spare`` or ``price`` that is below 0 or not finite; ``looks`` that are no
+            whole number of 1 or more, or a ``reach`` that is not above 0 and at most 20; a
+            ``universal`` that is no list of shares from 0 to 1, or none; a ``later`` that is not
+            from 0 to 1; and what :class:`LabPerturbation` refuses.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -169,7 +167,7 @@ class RobustLab(Method):
         does less to a coarse pattern, which is found in fewer steps.
         """
         coarser = min(enlarged, _COARSEST)
-        steps = max(1, round(self.steps / min(max(enlarged, 1.0), self.sooner)))
+        steps = max(1, round(self.steps / min(enlarged, self.sooner)))
         return replace(
             self, peak=max(1.0, self.peak / coarser**2) / covered, steps=steps, sooner=1.0
         )

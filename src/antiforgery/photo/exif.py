@@ -134,9 +134,10 @@ def tells_place(block: bytes) -> bool:
 
 
 def _is_unknown(body: _Block, place: _Entry) -> bool:
-    """Whether all its fractions are over zero, as cameras write what they do not know."""
-    denominators = [body.number(at + 4) for at in range(place.start, place.end - 7, 8)]
-    return place.type == _RATIONAL and not any(denominators)
+    """Whether it holds no number: what a camera does not know has the denominator 0."""
+    if place.type != _RATIONAL:
+        return False
+    return not any(body.number(at + 4) for at in range(place.start, place.end - 7, 8))
 
 
 def settle(block: bytes, size: tuple[int, int]) -> tuple[bytes, tuple[str, ...]]:

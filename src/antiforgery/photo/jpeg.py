@@ -74,9 +74,9 @@ def coarseness(quality: float) -> float:
     return 5000 / quality if quality < 50 else 200 - 2 * quality
 
 
-def quality_of(coarseness: float) -> float:
-    """The inverse of :func:`coarseness`; it takes 0 to 5000 percent."""
-    return 5000 / coarseness if coarseness > 100 else 100 - coarseness / 2
+def quality_of(percent: float) -> float:
+    """The inverse of :func:`coarseness`, for 0 to 5000 percent."""
+    return 5000 / percent if percent > 100 else 100 - percent / 2
 
 
 def table_at(base: Table, quality: int) -> NDArray[np.int64]:
