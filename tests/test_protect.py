@@ -71,6 +71,21 @@ def test_the_same_seed_gives_the_same_bytes(
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
 
 
+def test_a_photo_larger_than_its_canvas_takes_fewer_steps(
+    pixels: Pixels, toy_target: Target
+) -> None:
+    totals: list[set[int]] = []
+    options = {**FEW["options"], "steps": 9, "longer": 1.0, "sooner": 3.0}
+    settings = presets.resolve().model_copy(update={"options": options})
+    for times in (1, 4):
+        photo = np.ascontiguousarray(pixels.repeat(times, axis=0).repeat(times, axis=1))
+        told: list[Progress] = []
+        protect_with(settings, photo, targets=(toy_target,), report=told.append)
+        totals.append({each.total for each in told if each.stage == "face 1 of 1"})
+    assert max(totals[0]) > 3
+    assert totals[1] == {3}
+
+
 def test_what_is_protected_prints_without_its_pixels(pixels: Pixels, toy_target: Target) -> None:
     shown = repr(quickly(pixels, toy_target))
     assert "kind='PNG'" in shown

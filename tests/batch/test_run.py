@@ -13,6 +13,7 @@ from antiforgery.batch.lock import HOLDER_NAME, LOCK_NAME, locked
 from antiforgery.batch.manifest import Manifest
 from antiforgery.errors import CancelledError, PhotoError, UsageError, WeightsError
 from antiforgery.presets import Settings
+from antiforgery.report import target_label
 
 
 def _go(
@@ -260,6 +261,32 @@ def test_a_torn_last_line_costs_one_photo_only(
 def test_lines_that_mean_nothing_are_passed_over(tmp_path: Path, line: bytes) -> None:
     (tmp_path / MANIFEST_NAME).write_bytes(line + b"\n")
     assert Manifest(tmp_path).find("a.jpg") is None
+
+
+@pytest.mark.parametrize(
+    "verdict", [None, [], {"targets": 3}, {"targets": [{"name": "stargan", "role": "edited"}]}]
+)
+def test_a_verdict_of_another_shape_is_no_verdict(
+    album: Path, worker: Any, settings: Settings, verdict: object
+) -> None:
+    _go(album, worker, settings)
+    manifest = album / MANIFEST_NAME
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    lines[1]["verdict"] = verdict
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert Manifest(album).find(lines[0]["output"]) is not None
+    assert Manifest(album).find(lines[1]["output"]) is None
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.8, 1.0])
+def test_what_is_not_disrupted_is_named_as_in_a_report(
+    album: Path, worker: Any, settings: Settings, rate: float
+) -> None:
+    worker.rate = rate
+    record, _ = _go(album, worker, settings)
+    assert record.verdict is not None
+    names = [] if record.verdict.holds else [target_label(each) for each in record.verdict.targets]
+    assert list(record.undisrupted) == names
 
 
 def test_a_manifest_that_cannot_be_read_is_said(

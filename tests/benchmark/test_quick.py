@@ -121,6 +121,11 @@ def test_committed_results_hold_what_the_protocol_asks(name: Path) -> None:
         "universal_sha256",
         "data_sha256",
     }
+    assert result["protocol_version"] == quick.VERSION
+    assert list(result["rows"]) == [row.name for row in quick.rows()]
+    for command in result["commands"].values():
+        assert command["exit"] == 0
+        assert command["seconds"] == statistics.median(command["seconds_each"])
     for row in result["rows"].values():
         for target in row["targets"].values():
             low, mean, high = (target["success_rate"][key] for key in ("low", "mean", "high"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -173,6 +174,29 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert done.stderr == ""
     for command in ("protect", "verify", "targets", "doctor"):
         assert f"  {command} " in done.stdout
+
+
+def test_a_process_searches_for_garbage_seldom_and_not_at_its_end() -> None:
+    code = (
+        "import atexit, gc, sys\n"
+        "atexit.register(lambda: print('frozen', gc.get_freeze_count() > 0))\n"
+        "from antiforgery.__main__ import start\n"
+        "sys.argv = ['antiforgery', '--version']\n"
+        "try:\n    start()\n"
+        "finally:\n    print(gc.get_threshold()[0])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[1:] == ["100000", "frozen True"]
+
+
+def test_a_call_of_the_command_line_leaves_the_caller_s_process_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = gc.get_threshold()
+    with pytest.raises(SystemExit):
+        application.main(["--version"])
+    assert capsys.readouterr().out
+    assert gc.get_threshold() == before
 
 
 def test_version() -> None:

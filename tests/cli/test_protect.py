@@ -205,9 +205,25 @@ def test_our_own_outputs_alone_are_nothing_to_do(run: Run, tmp_path: Path) -> No
     folder = make_photos(tmp_path / "photos", "a")
     write_photo(read_photo(folder / "a.png"), folder / "renamed.png")
     run(folder / "a.png")
-    code, out, err = run(folder / "a.protected.png", folder / "renamed.png")
-    assert (code, out) == (3, "")
-    assert err.count("our own outputs, which are not protected twice") == 2
+    for more in ([], ["--dry-run"]):
+        code, out, err = run(folder / "a.protected.png", folder / "renamed.png", *more)
+        assert (code, out) == (3, "")
+        assert err.count("our own outputs, which are not protected twice") == 2
+        assert err.endswith("nothing to do.\n")
+    assert run(folder / "renamed.png", folder / "a.png")[0] == 0
+    assert run(folder / "renamed.png", folder / "gone.png")[0] == 1
+
+
+def test_what_needs_no_work_loads_nothing_heavy(tmp_path: Path) -> None:
+    ours = make_photos(tmp_path / "photos", "a.protected") / "a.protected.png"
+    code = (
+        "import sys\n"
+        "from antiforgery.cli.app import main\n"
+        f"try:\n    main(['protect', {str(ours)!r}])\n"
+        "finally:\n    print('antiforgery.protect' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (3, "False\n")
 
 
 def test_a_model_that_only_judges_is_not_protected_against(run: Run, photos: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from antiforgery.photo import JpegSettings, Photo, jpeg_settings_for, read_photo
-from antiforgery.photo.jpeg import estimate_quality
+from antiforgery.photo.jpeg import coarseness, estimate_quality, quality_of
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (24, 40, 3), dtype=np.uint8)
 
@@ -24,6 +24,11 @@ def test_every_quality_is_recognised(mode: str) -> None:
         with Image.open(file) as encoded:
             tables = encoded.quantization  # type: ignore[attr-defined]
         assert estimate_quality(tables) == quality
+
+
+def test_quality_and_coarseness_are_inverses() -> None:
+    for quality in range(1, 101):
+        assert quality_of(coarseness(quality)) == pytest.approx(quality)
 
 
 def test_other_tables_count_as_the_nearest() -> None:
