@@ -213,3 +213,17 @@ def test_files_of_others_are_told_with_the_hashes_that_are_checked() -> None:
     assert all(f"`{each}`" in judges for each in (*PFLD_SHA256, EMBEDDER_SHA256))
     assert all(f"`{path.as_posix()}`" in judges for path in (PFLD, EMBEDDER))
     assert f"`{landmark_teacher.SHA256}`" in teacher
+
+
+def test_the_table_of_rooms_is_the_contract_in_force() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    # A room in parentheses is planned.
+    layers = [
+        {room for room in layer.split(" | ") if not room.startswith("(")}
+        for layer in contract["layers"]
+    ]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (`.*?) \|", text, flags=re.MULTILINE)
+    assert [int(level) for level, _ in rows] == list(reversed(range(len(layers))))
+    assert [set(re.findall(r"`(\w+)`", rooms)) for _, rooms in rows] == layers

@@ -410,6 +410,31 @@ def test_the_verdict_is_about_the_bytes_on_disk(
     assert any("quality" in note for note in verdict.notes)
 
 
+@pytest.mark.parametrize("nothing", [None, 5, b"me.jpg"])
+def test_what_is_no_photo_is_one_sentence(nothing: Any) -> None:
+    with pytest.raises(UsageError, match="A photo is a path, a PIL image"):
+        af.protect(nothing)
+
+
+def test_what_is_no_target_is_one_sentence(pixels: Pixels) -> None:
+    with pytest.raises(UsageError, match="target"):
+        af.protect(pixels, targets=[object()])  # type: ignore[list-item]
+
+
+def test_transparency_in_a_jpeg_is_refused_before_work(toy_target: Target) -> None:
+    told: list[Progress] = []
+    settings = presets.resolve().model_copy(update=FEW)
+    with pytest.raises(UsageError, match="cannot hold transparency"):
+        protect_with(
+            settings,
+            Image.new("RGBA", (32, 32), (9, 9, 9, 128)),
+            targets=(toy_target,),
+            output=Path("x.jpg"),
+            report=told.append,
+        )
+    assert {each.stage for each in told} <= {"reading", "looking for faces"}
+
+
 def test_an_original_is_never_overwritten(
     pixels: Pixels, toy_target: Target, tmp_path: Path
 ) -> None:

@@ -2,10 +2,10 @@
 
 import atexit
 import gc
-
-from antiforgery.cli.app import main
+import sys
 
 _OBJECTS_BETWEEN_SEARCHES = 100_000
+_INTERRUPTED = 130
 
 
 def start() -> None:
@@ -16,6 +16,11 @@ def start() -> None:
     """
     gc.set_threshold(_OBJECTS_BETWEEN_SEARCHES)
     atexit.register(gc.freeze)
+    try:
+        from antiforgery.cli.app import main
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted.\n")
+        sys.exit(_INTERRUPTED)
     main()
 
 

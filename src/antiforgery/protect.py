@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from antiforgery import evasions as known_evasions
 from antiforgery import methods, presets
+from antiforgery import targets as known_targets
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.judge import Verdict, judge, judging_device, on_device, pick_device
@@ -32,9 +34,6 @@ from antiforgery.presets import Settings
 from antiforgery.targets.base import Target
 from antiforgery.targets.card import Role
 from antiforgery.targets.partner import Partner
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _log = logging.getLogger(__name__)
 
@@ -131,10 +130,12 @@ def protect(
     ``WeightsError`` for a target without its weights, ``CancelledError`` when told to stop.
 
     Example:
-        ``antiforgery.protect("me.jpg").save("me.protected.jpg")``
+        ``antiforgery.protect("me.jpg").save("me.protected.jpg")``, or with a bar and a way to stop:
+        ``antiforgery.protect("me.jpg", report=print, cancel=stop.is_set)``
     """
     named = tuple(
-        target if isinstance(target, str) else target.card.name for target in targets or ()
+        target if isinstance(target, str) else known_targets.resolve(target).card.name
+        for target in targets or ()
     )
     settings = presets.resolve(targets=named or None, **knobs)
     return protect_with(
@@ -224,7 +225,11 @@ def as_photo(source: str | Path | Photo | Image | Pixels | Tensor) -> Photo:
         return _photo_of(_pixels_of_tensor(source))
     if isinstance(source, np.ndarray):
         return _photo_of(source)
-    return _photo_of_image(source)
+    if isinstance(source, Image):
+        return _photo_of_image(source)
+    raise UsageError(
+        f"A photo is a path, a PIL image, an array or a tensor, not {type(source).__name__}."
+    )
 
 
 def _photo_of_image(image: Image) -> Photo:

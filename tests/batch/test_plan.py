@@ -42,6 +42,11 @@ def test_a_single_photo_goes_to_the_named_file(album: Path, tmp_path: Path) -> N
     assert _names(plan, tmp_path) == [("album/a.jpg", "me.png")]
 
 
+def test_a_name_without_an_ending_may_be_a_folder_or_a_file(album: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="may be a folder or a file"):
+        make_plan([album / "a.jpg"], str(tmp_path / "new"))
+
+
 @pytest.mark.parametrize("ends", [os.sep, ""])
 def test_a_single_photo_goes_into_a_named_folder(album: Path, tmp_path: Path, ends: str) -> None:
     out = tmp_path / "out"

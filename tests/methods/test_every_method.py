@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ from torch.nn import functional as F
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.methods import CW, PGD, AntiForgery, Method, RobustLab, create
 from antiforgery.metrics import l2
+from antiforgery.objectives.output_distortion import OutputDistortion
+from antiforgery.objectives.view import views_of_aligned
+from antiforgery.straight_through import clip_straight_through, round_straight_through
 from antiforgery.targets.base import Target
 
 METHODS = (
@@ -112,6 +117,68 @@ def test_images_that_are_none_are_refused(wrong: Tensor, word: str, toy_target: 
     with pytest.raises(UsageError) as caught:
         PGD()(wrong, [toy_target])
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("targets", [[], "stargan"])
+def test_targets_are_a_list_of_some(images: Tensor, targets: Sequence[str]) -> None:
+    with pytest.raises(UsageError, match="a list of one or more"):
+        PGD()(images, targets)
+
+
+@pytest.mark.parametrize("method", ["antiforgery", "cw", "pgd", "robust_lab"])
+@pytest.mark.parametrize("steps", [-5, 2.5, float("nan")])
+def test_steps_are_a_whole_number(method: str, steps: float) -> None:
+    with pytest.raises(UsageError, match="steps is a whole number"):
+        create(method, {"steps": steps})
+
+
+def reference(
+    images: Tensor, target: Target, method: PGD | CW, follow: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """The attack written out, on images in [-1, 1]; ``follow`` maps change and gradient."""
+    generator = torch.Generator().manual_seed(4)
+    views = views_of_aligned(images, [target])
+    objective = OutputDistortion(images, views)
+    penalty = method.penalty if isinstance(method, CW) else 0.0
+    eta = 2 * method.perturbation().initial(images, generator)
+    clean = 2 * images - 1
+    for _ in range(method.steps):
+        eta.requires_grad_(True)
+        changed = clip_straight_through(clean + eta, -1, 1)
+        seen = round_straight_through((changed + 1) / 2)
+        wanted = views[0].conditions[objective.draw(generator).condition]
+        distance = (2 * (target.forge(seen, wanted) - target.forge(images, wanted))).square().mean()
+        loss = penalty * (2 * seen - 2 * images).square().mean() - distance
+        (gradient,) = torch.autograd.grad(loss, eta)
+        eta = follow(eta.detach(), gradient).clamp(-method.epsilon, method.epsilon)
+    return ((clean + eta).clamp(-1, 1) + 1) / 2
+
+
+def test_pgd_is_ten_signed_steps_of_a_hundredth_within_a_twentieth(
+    images: Tensor, toy_target: Target
+) -> None:
+    expected = reference(images, toy_target, PGD(), lambda eta, slope: eta - 0.01 * slope.sign())
+    away = 255 * (PGD()(images, [toy_target], seed=4) - expected).abs()
+    assert (away < 0.51).float().mean() > 0.99
+    assert (expected - images).abs().max() == pytest.approx(0.025, rel=1e-5)
+
+
+def test_cw_is_adam_on_disruption_and_a_penalty(images: Tensor, toy_target: Target) -> None:
+    assert (CW().steps, CW().epsilon, CW().rate) == (500, 0.05, 1e-4)
+    method = CW(steps=8, rate=2e-3, penalty=3.0)
+    first, second, taken = torch.zeros_like(images), torch.zeros_like(images), 0
+
+    def adam(eta: Tensor, slope: Tensor) -> Tensor:
+        nonlocal first, second, taken
+        taken += 1
+        first = 0.9 * first + 0.1 * slope
+        second = 0.999 * second + 0.001 * slope.square()
+        scale = (second / (1 - 0.999**taken)).sqrt() + 1e-12
+        return eta - method.rate * (first / (1 - 0.9**taken)) / scale
+
+    expected = reference(images, toy_target, method, adam)
+    away = 255 * (method(images, [toy_target], seed=4) - expected).abs()
+    assert (away < 0.51).float().mean() > 0.99
 
 
 def test_a_method_is_made_by_its_name_and_options() -> None:

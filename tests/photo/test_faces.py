@@ -131,7 +131,7 @@ def test_a_large_photo_needs_little_memory() -> None:
 def test_celeba_faces_are_found(shared: Path) -> None:
     folder = shared / "data" / "celeba"
     with (folder / "dev.csv").open() as file:
-        rows = list(csv.DictReader(file))[::26]
+        rows = list(csv.DictReader(file))[::6]
     errors = []
     with zipfile.ZipFile(folder / "dev.zip") as archive:
         paths = {Path(name).name: name for name in archive.namelist()}
@@ -145,5 +145,5 @@ def test_celeba_faces_are_found(shared: Path) -> None:
 
 
 def test_portraits_have_faces(shared: Path) -> None:
-    for path in sorted((shared / "data" / "portraits").glob("*.jpg"))[::15]:
+    for path in sorted((shared / "data" / "portraits").glob("*.jpg"))[::3]:
         assert find_faces(np.asarray(Image.open(path).convert("RGB"))), path.name

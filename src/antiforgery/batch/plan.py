@@ -110,6 +110,11 @@ def _output_folder(inputs: Sequence[Path], out: str | None) -> Path | None:
     many = len(inputs) > 1 or any(_is_dir(path) for path in inputs)
     is_folder = out.endswith(separators) or _is_dir(Path(out))
     if not (many or is_folder):
+        if not Path(out).suffix:
+            raise UsageError(
+                f"-o {out} may be a folder or a file: end it with {os.sep} for a folder, with an "
+                "ending such as .jpg for a file."
+            )
         _refuse_unwritable(Path(out))
         return None
     if not is_folder and Path(out).suffix.lower() in PHOTO_SUFFIXES | _OTHER_PICTURES:

@@ -28,13 +28,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_anything()
     try:
         build()(args=arguments)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as left:
+        if not _comes_from_interrupt(left):
+            raise
+        typer.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
     except Exception as error:
         if os.environ.get("ANTIFORGERY_DEBUG"):
             raise
         typer.echo(f"Error: {explain(error)}", err=True)
         sys.exit(error.exit_code if isinstance(error, AntiForgeryError) else 1)
+
+
+def _comes_from_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to it: typer makes an exit of one that no command has answered."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def build() -> typer.Typer:

@@ -104,7 +104,11 @@ def protect(
         bool, typer.Option("--overwrite", help="Replace outputs that exist, and redo what is done.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what would be done, and do nothing. Photos are found, not opened.",
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One line of JSON per photo on stdout.")

@@ -75,7 +75,8 @@ class Outcome:
 class Method(ABC):
     """A published algorithm: perturbation, objective and update rule.
 
-    A subclass is final and sets ``name``. All settings are keyword-only fields.
+    A subclass is final and sets ``name``. All settings are keyword-only fields. Raises
+    ``UsageError`` for ``steps`` that are no whole number from 0 on.
     """
 
     name: ClassVar[str]
@@ -86,6 +87,10 @@ class Method(ABC):
     never again, as in the papers."""
 
     steps: int
+
+    def __post_init__(self) -> None:
+        if not (self.steps >= 0 and self.steps % 1 == 0):
+            raise UsageError(f"steps is a whole number from 0 on, not {self.steps}.")
 
     @final
     def __call__(
@@ -102,14 +107,17 @@ class Method(ABC):
         """Protect aligned faces against targets, given as objects or by name.
 
         Shape: ``(N, 3, H, W)`` in, the same out. Range: RGB in [0, 1]; the result has 8-bit values.
-        Raises ``UsageError`` for images of another shape or with values that are no such numbers,
-        ``WeightsError`` where a target lacks its files, ``CancelledError`` when ``cancel`` answers
-        True.
+        ``watch`` is called with the steps done and all there may be; ``cancel`` is asked before
+        each. Raises ``UsageError`` for images of another shape or with values that are no such
+        numbers and for no targets, ``WeightsError`` where a target lacks its files,
+        ``CancelledError`` when ``cancel`` answers True.
 
         Example:
-            ``AntiForgery(steps=500)(images, targets=["stargan"])``
+            ``AntiForgery(steps=500)(images, targets=["stargan"], watch=print)``
         """
         check_images(images)
+        if isinstance(targets, str) or not targets:
+            raise UsageError('targets is a list of one or more, such as ["stargan"].')
         generator = torch.Generator().manual_seed(seed)
         resolved = [resolve(target) for target in targets]
         shares = [self.share(place) for place in range(len(resolved))]
@@ -117,7 +125,7 @@ class Method(ABC):
         objective = self.objective(images, views, (None, *evasions), generator)
         height, width = images.shape[2:]
         whole = torch.tensor([[1 / width, 0, 0], [0, 1 / height, 0]], dtype=torch.float64)
-        starts = self.starts(resolved[0], whole, (height, width)) if resolved else (None,)
+        starts = self.starts(resolved[0], whole, (height, width))
         outcome = self.run(
             images, objective, generator=generator, starts=starts, watch=watch, cancel=cancel
         )

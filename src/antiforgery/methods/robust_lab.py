@@ -122,6 +122,7 @@ class RobustLab(Method):
     stop_when_met: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (math.isfinite(self.longer) and self.longer > 0):
             raise UsageError(f"longer is a number above 0, not {self.longer}.")
         if not 1 <= self.sooner < math.inf:

@@ -62,10 +62,13 @@ def kind_for(photo: Photo, path: Path) -> str:
     """Pillow's name of the kind that a path's ending asks for; without one, the photo's own.
 
     Raises:
-        UsageError: the ending is of no kind that can be written.
+        UsageError: the ending is of no kind that can be written, or of one that cannot hold the
+            photo's transparency.
     """
     require_writable(path)
-    return _KINDS[path.suffix.lower()] if path.suffix else photo.kind
+    kind = _KINDS[path.suffix.lower()] if path.suffix else photo.kind
+    _refuse_transparency(photo, kind)
+    return kind
 
 
 def require_writable(path: Path) -> None:
@@ -148,6 +151,11 @@ def _refuse_original(photo: Photo, path: Path) -> None:
         raise UsageError(f"{path} is the original photo; choose another output.")
 
 
+def _refuse_transparency(photo: Photo, kind: str) -> None:
+    if photo.alpha is not None and kind == "JPEG":
+        raise UsageError("A JPEG cannot hold transparency; choose an output that ends in .png.")
+
+
 def _check(photo: Photo, kind: str, policy: Policy) -> None:
     pixels, alpha = photo.pixels, photo.alpha
     if kind not in _SUFFIXES:
@@ -160,8 +168,7 @@ def _check(photo: Photo, kind: str, policy: Policy) -> None:
         )
     if alpha is not None and (alpha.dtype != np.uint8 or alpha.shape != pixels.shape[:2]):
         raise UsageError(f"alpha is {alpha.dtype} {alpha.shape}; give uint8 of the pixels' size.")
-    if alpha is not None and kind == "JPEG":
-        raise UsageError("A JPEG cannot hold transparency; choose an output that ends in .png.")
+    _refuse_transparency(photo, kind)
     if photo.grey and not raster.is_grey(pixels):
         raise UsageError("A grey photo's three channels must stay equal.")
 
