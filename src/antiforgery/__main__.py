@@ -4,8 +4,9 @@ import atexit
 import gc
 import sys
 
+from antiforgery.errors import CancelledError
+
 _OBJECTS_BETWEEN_SEARCHES = 100_000
-_INTERRUPTED = 130
 
 
 def start() -> None:
@@ -20,7 +21,7 @@ def start() -> None:
         from antiforgery.cli.app import main
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted.\n")
-        sys.exit(_INTERRUPTED)
+        sys.exit(CancelledError.exit_code)
     main()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,21 @@ def test_a_folder_in_an_outputs_place_is_not_ours(
     records = _go(album, worker, settings, out, recognise=_marked)
     assert _statuses(records) == ["failed", "protected"]
     assert "--overwrite" in (records[0].error or "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cuts whole paths short, not names")
+def test_a_name_too_long_for_its_mark_fails_before_the_work(
+    tmp_path: Path, worker: Any, settings: Settings
+) -> None:
+    photo = tmp_path / ("n" * 244 + ".jpg")
+    photo.write_bytes(b"photo")
+    (record,) = _go(tmp_path, worker, settings)
+    assert record.status == "failed"
+    assert record.error is not None
+    assert os.strerror(errno.ENAMETOOLONG) in record.error
+    assert worker.calls == []
+    (planned,) = preview(make_plan([tmp_path]), settings)
+    assert planned.error == record.error
 
 
 def test_a_failure_after_writing_names_the_file(

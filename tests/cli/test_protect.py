@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -15,13 +16,16 @@ import pytest
 from PIL import Image
 
 from antiforgery import presets
+from antiforgery.batch import Record
 from antiforgery.cli import app as application
+from antiforgery.cli._console import sentence
 from antiforgery.cli.protect import protect
 from antiforgery.errors import PhotoError, WeightsError
 from antiforgery.judge import EvasionVerdict, TargetVerdict, Verdict, Visibility
 from antiforgery.photo.metadata import Policy
 from antiforgery.presets import Settings
 from antiforgery.protect import Progress
+from antiforgery.report import summary
 
 Done = tuple[int, str, str]
 """Exit code, stdout, stderr."""
@@ -129,15 +133,26 @@ def test_stdout_is_paths_and_stderr_is_the_verdict(run: Run, photos: Path) -> No
     code, out, err = run(photos)
     assert code == 0
     assert out.splitlines() == [str(photos / f"{name}.protected.png") for name in "ab"]
-    for said in (
-        "100 % of the forgeries tried (Blond_Hair)",
-        "not tested against anything else",
-        "PSNR 37.0 dB",
+    first, second, done = err.splitlines()
+    for line, name in ((first, "a"), (second, "b")):
+        assert line.startswith(f"{photos / name}.png -> {photos / name}.protected.png: written")
+        assert line.endswith(
+            "Disrupted: stargan (edited) 100 %, 100 % after a JPEG of quality 75. The face changed "
+            "by PSNR 37.0 dB, mean CIEDE2000 0.80. Warning: The photo was turned."
+        )
+    assert done == "Done: 2 protected."
+
+
+def test_on_a_terminal_the_whole_verdict_is_told(tmp_path: Path) -> None:
+    record = Record(tmp_path / "a.png", tmp_path / "b.png", "protected", verdict=a_verdict(1.0))
+    facts = a_verdict(1.0).to_json()
+    lines = sentence(replace(record, facts=facts)).splitlines()
+    assert lines[0].endswith("b.png: written (0.0 s).")
+    assert [line.strip() for line in lines[1:]] == [
+        *summary(a_verdict(1.0)).splitlines(),
         "warning: The photo was turned.",
-        "note: The file has 1.20 times",
-        "Done: 2 protected.",
-    ):
-        assert said in err
+        "note: The file has 1.20 times the size of the original.",
+    ]
 
 
 def test_json_is_one_line_per_photo(run: Run, photos: Path) -> None:
@@ -154,8 +169,8 @@ def test_json_is_one_line_per_photo(run: Run, photos: Path) -> None:
 def test_what_does_not_hold_is_called_weak(run: Run, tmp_path: Path) -> None:
     code, _, err = run(make_photos(tmp_path, "stubborn"))
     assert code == 0
-    assert "WEAK: do not count on it against stargan (edited).\n" in err
-    assert "50 % of the forgeries" in err
+    assert "WEAK: do not count on it against stargan (edited). " in err
+    assert "Disrupted: stargan (edited) 50 %" in err
 
 
 def test_a_rerun_says_again_what_is_weak(run: Run, tmp_path: Path) -> None:
@@ -365,6 +380,7 @@ def test_an_interrupt_keeps_what_is_done_and_a_rerun_goes_on(
         said, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert said.splitlines() == [str(out / "a.png")]
+    assert "Stopping as soon as the work can be left" in told
     assert "Interrupted. Finished before: 1 protected" in told
     assert "Traceback" not in told
     assert sorted(path.name for path in out.iterdir()) == [".antiforgery.jsonl", "a.png"]

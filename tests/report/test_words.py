@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from antiforgery.judge import Verdict
-from antiforgery.report import headline, number, percent, summary
+from antiforgery.report import brief, headline, number, percent, summary
 from antiforgery.report.words import role_words
 from antiforgery.targets.card import ROLES
 
@@ -18,6 +18,15 @@ def test_the_summary_names_what_was_tried_and_what_was_not(verdict: Verdict) -> 
     assert "half or fewer are after a blur of 1.5 pixels on a face 128 wide (20 %)" in text
     assert "PSNR 37.0 dB" in text
     assert text.endswith("Tested against stargan (edited); not tested against anything else.")
+
+
+def test_in_brief_each_target_is_told_at_its_best_and_at_its_worst(verdict: Verdict) -> None:
+    alone = replace(verdict.targets[0], name="fomm", role="animated", evasions=())
+    assert brief(replace(verdict, targets=(*verdict.targets, alone))) == (
+        "Disrupted: stargan (edited) 100 %, 20 % after a blur of 1.5 pixels on a face 128 wide; "
+        "fomm (animated) 100 %. The face changed by PSNR 37.0 dB, mean CIEDE2000 0.82."
+    )
+    assert brief(replace(verdict, targets=())).startswith("Tested against nothing.")
 
 
 def test_the_headline_names_what_washes_the_protection_out(verdict: Verdict) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -157,13 +156,13 @@ class _Gate:
 
         Raises:
             PhotoError: the output's place is taken, or its folder cannot be used.
-            OSError: the photo cannot be read.
+            OSError: the photo cannot be read, or its output's name cannot be one here.
         """
         if item.root in self._unusable:
             raise self._unusable[item.root]
         digest = sha256_of(item.source)
         noted = self._manifests[item.root].find(item.name)
-        taken = os.path.lexists(item.output)
+        taken = _is_there(item.output)
         entry = noted if taken and noted and _is_untouched(item.output, noted) else None
         if entry is not None and not self._overwrite and self._describes(entry, digest):
             reason = "It is up to date: same photo, same settings."
@@ -276,6 +275,18 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _is_there(path: Path) -> bool:
+    """Whether the name is taken; an ``OSError`` where no file can have it, a long one for instance.
+
+    Found out now, because after the work it would be too late.
+    """
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_untouched(output: Path, entry: Entry) -> bool:

@@ -65,7 +65,7 @@ def open_console(total: int, *, as_json: bool, quiet: bool) -> Iterator[Console]
 
 
 class Lines:
-    """A line per photo, then its verdict's; ``quiet`` keeps those about failures only."""
+    """A line per photo; ``quiet`` keeps those about failures only."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self._as_json = as_json
@@ -77,10 +77,10 @@ class Lines:
             typer.echo(sentence, err=True)
 
     def show(self, record: Record) -> None:
-        """The data, then the sentence."""
+        """The data, then the line."""
         print_data(record, as_json=self._as_json)
         if record.status == "failed" or not self._quiet:
-            typer.echo(sentence(record), err=True)
+            typer.echo(line(record), err=True)
 
     def started(self, item: Item) -> None:
         """Said when it ends."""
@@ -156,6 +156,16 @@ def print_anything() -> None:
     """
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def line(record: Record) -> str:
+    """A record in one line, as a log wants it; ``--json`` has the rest."""
+    if record.verdict is None:
+        return _outcome(record)
+    from antiforgery.report import brief
+
+    warnings = (f"Warning: {each}" for each in record.facts.get("warnings", ()))
+    return " ".join((_outcome(record), brief(record.verdict), *warnings))
 
 
 def sentence(record: Record) -> str:

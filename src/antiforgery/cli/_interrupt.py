@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event
 from types import FrameType
+
+_STDERR = 2
+_HEARD = b"\nStopping as soon as the work can be left; once more stops at once.\n"
 
 
 @contextmanager
@@ -22,6 +26,9 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        # Past Python's own buffers, which may be in the middle of a write.
+        with suppress(OSError):
+            os.write(_STDERR, _HEARD)
 
     before = {each: signal.signal(each, on_interrupt) for each in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -18,9 +18,7 @@ import typer
 import antiforgery
 from antiforgery import cli
 from antiforgery.cli._console import explain, print_anything
-from antiforgery.errors import AntiForgeryError
-
-INTERRUPTED = 130
+from antiforgery.errors import AntiForgeryError, CancelledError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not _comes_from_interrupt(left):
             raise
         typer.echo("Interrupted.", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(CancelledError.exit_code)
     except Exception as error:
         if os.environ.get("ANTIFORGERY_DEBUG"):
             raise

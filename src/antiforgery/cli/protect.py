@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from antiforgery.cli._console import Console
     from antiforgery.presets import Settings
 
-_INTERRUPTED = 130
 _NOTHING_TO_DO = 3
 _SOME_FAILED = 1
 
@@ -240,7 +239,7 @@ def _show_all(records: Iterable[Record], console: Console) -> int:
             console.show(record)
     except (CancelledError, KeyboardInterrupt):
         console.say(f"Interrupted. Finished before: {_tally(counts)}; a rerun goes on from here.")
-        return _INTERRUPTED
+        return CancelledError.exit_code
     if ours == counts.total():
         console.say("There is nothing but outputs of our own: nothing to do.")
         return _NOTHING_TO_DO

@@ -7,6 +7,7 @@ from antiforgery.report.pictures import difference as difference
 from antiforgery.report.pictures import sheet as sheet
 from antiforgery.report.sections import forgery_sections as forgery_sections
 from antiforgery.report.sections import photo_section as photo_section
+from antiforgery.report.words import brief as brief
 from antiforgery.report.words import headline as headline
 from antiforgery.report.words import number as number
 from antiforgery.report.words import percent as percent
@@ -19,6 +20,7 @@ from antiforgery.report.words import visibility as visibility
 __all__ = [
     "Picture",
     "Section",
+    "brief",
     "difference",
     "forgery_sections",
     "headline",

@@ -26,6 +26,13 @@ def summary(verdict: Verdict) -> str:
     return "\n".join(lines)
 
 
+def brief(verdict: Verdict) -> str:
+    """The whole verdict in one line: each target at its best and at its worst, and visibility."""
+    if not verdict.targets:
+        return f"{scope(verdict)} {visibility(verdict)}"
+    return f"Disrupted: {'; '.join(map(_best_and_worst, verdict.targets))}. {visibility(verdict)}"
+
+
 def headline(verdict: Verdict) -> str:
     """The verdict in one sentence."""
     if not verdict.targets:
@@ -127,6 +134,14 @@ def number(value: float, digits: int) -> str:
     if math.isinf(value):
         return "infinite"
     return "unknown" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _best_and_worst(target: TargetVerdict) -> str:
+    share = f"{target_label(target)} {percent(target.success_rate)}"
+    if not target.evasions:
+        return share
+    worst = min(target.evasions, key=lambda each: each.success_rate)
+    return f"{share}, {percent(worst.success_rate)} after {evasion_words(worst.name)}"
 
 
 def _washes(evasion: EvasionVerdict) -> bool:

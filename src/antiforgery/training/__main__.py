@@ -6,10 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from antiforgery.errors import AntiForgeryError
+from antiforgery.errors import AntiForgeryError, CancelledError
 from antiforgery.training.start import start
-
-INTERRUPTED = 130
 
 
 def main() -> None:
@@ -29,7 +27,7 @@ def main() -> None:
         sys.stderr.write(f"Error: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(CancelledError.exit_code)
     sys.stdout.write(f"{weights}\n")
 
 
