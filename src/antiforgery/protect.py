@@ -126,8 +126,9 @@ def protect(
     will be saved, if that is another kind of file. ``report`` is called with a :class:`Progress`;
     ``cancel`` is asked between steps.
 
-    Raises ``PhotoError`` for what is no photo, ``UsageError`` for what cannot be meant,
-    ``WeightsError`` for a target without its weights, ``CancelledError`` when told to stop.
+    Raises ``PhotoError`` for what is no photo, ``UsageError`` for what cannot be meant, a target
+    that only judges among it, ``WeightsError`` for a target without its weights, ``CancelledError``
+    when told to stop.
 
     Example:
         ``antiforgery.protect("me.jpg").save("me.protected.jpg")``, or with a bar and a way to stop:
@@ -191,6 +192,8 @@ def protect_with(
     device = pick_device(settings.device)
     chosen = targets or settings.targets
     asked = [on_device(target, device) for target in chosen]
+    for target, _ in asked:
+        target.card.refuse_if_judge()
     with _threads(settings.threads):
         method = _method_for(photo, settings)
         tell(Progress("looking for faces", 0, 1))
@@ -281,7 +284,7 @@ def _with_region_warning(photo: Photo, faces: Sequence[Face], settings: Settings
 
 
 def _as_saved(photo: Photo, output: Path | None) -> Evasion | None:
-    """The encoder that the result will pass in any case, where it loses anything."""
+    """The encoder that the result will pass in any case, where that is JPEG: no other is known."""
     if kind_for(photo, output or Path()) != "JPEG":
         return None
     jpeg = jpeg_settings_for(photo)

@@ -65,6 +65,20 @@ def test_a_rerun_skips_what_is_done(
     assert again[0].to_json()["targets"] == first[0].to_json()["targets"]
 
 
+def test_folders_above_and_below_know_of_each_other(
+    album: Path, worker: Any, settings: Settings, other_settings: Settings
+) -> None:
+    _go(album, worker, settings)
+    assert _statuses(_go(album / "sub", worker, settings)) == ["skipped", "skipped"]
+    assert _statuses(_go(album / "sub" / "b.PNG", worker, settings)) == ["skipped"]
+
+    worker.calls.clear()
+    assert _statuses(_go(album / "sub", worker, other_settings)) == ["skipped", "protected"]
+    records = _go(album, worker, other_settings)
+    assert _statuses(records) == ["skipped", "skipped", "protected", "skipped"]
+    assert worker.calls == [album / "sub" / "b.PNG", album / "a.jpg"]
+
+
 def test_changed_bytes_are_done_again(album: Path, worker: Any, settings: Settings) -> None:
     out = album.parent / "out"
     _go(album, worker, settings, out)

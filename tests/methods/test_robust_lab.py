@@ -13,12 +13,14 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import Tensor
 from torch.nn import functional as F
 
-from antiforgery import evasions, targets
+from antiforgery import evasions, presets, targets
 from antiforgery.errors import UsageError
 from antiforgery.methods import CW, PGD, AntiForgery, RobustLab, create
+from antiforgery.methods.updates import Evidence
 from antiforgery.metrics import DISRUPTED, l2
 from antiforgery.metrics.psnr import psnr
-from antiforgery.objectives.base import Question
+from antiforgery.objectives.base import Answers, Question
+from antiforgery.objectives.draws import WithoutReplacement
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import views_of_aligned
 from antiforgery.perturbations.lab import LabPerturbation
@@ -93,6 +95,29 @@ def test_it_stops_once_every_answer_moved_far_enough(images: Tensor, toy_target:
     assert outcome.least >= objective.threshold
     for question in objective.questions():
         assert objective.distance(outcome.images, question).min() >= 0.8 * objective.threshold
+
+
+@pytest.mark.parametrize(("effort", "early"), [("fast", True), ("normal", False)])
+def test_only_the_fast_effort_stops_once_what_is_asked_often_is_met(
+    effort: str, early: bool, images: Tensor, toy_target: Target
+) -> None:
+    class Beaten(OutputDistortion):
+        """Whatever is asked often is answered far away, and nothing else is."""
+
+        def distance(self, protected: Tensor, question: Question) -> Tensor:
+            often = question.view == 0 and self.share(question) > 0.1
+            return (10.0 if often else 0.0) * DISRUPTED + 1e-3 * protected.mean(dim=(1, 2, 3))
+
+    settings = presets.resolve(effort=effort, targets=("stargan",))
+    method = create(settings.method, settings.options)
+    views = views_of_aligned(images, [toy_target, toy_target], shares=[1.0, 0.1])
+    loop = [None, *map(evasions.parse, settings.evasions)]
+    objective = Beaten(images, views, evasions=loop, deal=WithoutReplacement())
+
+    outcome = method.run(images, objective, generator=torch.Generator().manual_seed(0))
+
+    assert (outcome.steps < method.steps) is early
+    assert outcome.least >= 10 * DISRUPTED
 
 
 def test_a_photo_that_falls_apart_anyway_is_changed_less(
@@ -178,13 +203,93 @@ def test_starts_are_compared_by_what_is_asked_often(images: Tensor) -> None:
     assert (outcome.images - images).mean() > 0.01
 
 
-@pytest.mark.parametrize(("spare", "price"), [(-1.0, 0.1), (math.inf, 0.1), (1.0, -0.1)])
-def test_what_is_spared_and_its_price_are_not_negative(spare: float, price: float) -> None:
-    with pytest.raises(UsageError, match="spare and price"):
-        RobustLab(spare=spare, price=price)
+@pytest.mark.parametrize(("second", "keeps"), [(0.0, "larger"), (10.0, "smaller")])
+def test_a_size_is_taken_only_where_the_next_look_finds_it_no_worse(
+    second: float, keeps: str, images: Tensor
+) -> None:
+    method = RobustLab(psnr=24.0, spare=6.0, price=0.01, bounds=(30.0, 30.0, 30.0), reach=2.0)
+    change = method.perturbation().prepare(images)
+    delta = 4.6 * torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    far = iter((10.0, second))
+
+    def ask(changed: Tensor) -> Answers:
+        del changed
+        return Answers(torch.full((1, 2), next(far) * DISRUPTED), torch.ones(1), DISRUPTED)
+
+    settled = method.settle(delta, images, change, ask)
+    larger = psnr(change(delta), images)
+    moved = 0.0 if keeps == "larger" else 2.0
+    assert (psnr(settled, images) - larger).tolist() == pytest.approx([moved, moved], abs=0.3)
 
 
-@pytest.mark.parametrize("looks", [1, 2, 4])
+@pytest.mark.parametrize("step", [0, 3, 9])
+def test_steps_are_of_a_length_that_falls_to_a_fifth(step: int, images: Tensor) -> None:
+    method = RobustLab(steps=10, step=0.5, masking=0.0, colour=0.0, psnr=20.0)
+    delta = torch.zeros_like(images)
+    gradient = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    question = Question(view=0, crop=0, condition=0, evasion=0)
+    evidence = Evidence(step, torch.zeros(2), question, torch.ones(2), DISRUPTED)
+
+    moved = method.update_rule(delta, images)(delta, gradient, evidence)
+
+    lengths = moved.square().mean(dim=(1, 2, 3)).sqrt().tolist()
+    assert lengths == pytest.approx([0.5 * (1 - 0.8 * step / 10)] * 2, rel=1e-3)
+    assert bool(((moved * gradient).sum(dim=(1, 2, 3)) < 0).all())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"spare": -1.0},
+        {"spare": math.inf},
+        {"price": -0.1},
+        {"psnr": math.nan},
+        {"psnr": "a"},
+        {"step": math.nan},
+        {"step": 0.0},
+        {"momentum": 1.0},
+        {"momentum": -0.1},
+        {"colour": math.inf},
+        {"masking": -1e-3},
+        {"middle": 0.0},
+        {"goal": -1.0},
+        {"longer": True},
+        {"looks": "two"},
+    ],
+)
+def test_an_option_that_cannot_be_is_named(option: dict[str, object]) -> None:
+    (name,) = option
+    with pytest.raises(UsageError, match=f"^{name} is a "):
+        create("robust_lab", option)
+
+
+@pytest.mark.parametrize("bounds", [[5.0, 7.0], 5.0, [5.0, "a", 7.0], [5.0, -1.0, 7.0], [0, 0, 0]])
+def test_bounds_are_three_numbers(bounds: object) -> None:
+    with pytest.raises(UsageError, match="Bounds in Lab are three numbers"):
+        create("robust_lab", {"bounds": bounds})
+
+
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        ("antiforgery", {"loss": "l3"}),
+        ("antiforgery", {"objective_o": "grey"}),
+        ("antiforgery", {"epsilon": 0.0}),
+        ("antiforgery", {"rate": math.nan}),
+        ("cw", {"penalty": -1.0}),
+        ("cw", {"epsilon": math.inf}),
+        ("pgd", {"step": "fast"}),
+    ],
+)
+def test_options_of_the_papers_methods_are_checked_too(
+    method: str, option: dict[str, object]
+) -> None:
+    (name,) = option
+    with pytest.raises(UsageError, match=f"^{name} is "):
+        create(method, option)
+
+
+@pytest.mark.parametrize("looks", [2, 4])
 @pytest.mark.parametrize("reach", [0.5, 1.5])
 def test_all_is_asked_as_often_as_wished_and_sizes_grow_by_as_much(
     looks: int, reach: float, images: Tensor
@@ -210,7 +315,7 @@ def test_all_is_asked_as_often_as_wished_and_sizes_grow_by_as_much(
         assert (later - earlier).tolist() == pytest.approx([reach, reach], abs=0.2)
 
 
-@pytest.mark.parametrize("looks", [0, -1, 2.5, math.nan])
+@pytest.mark.parametrize("looks", [0, -1, 1, 2.5, math.nan])
 def test_looks_are_counted(looks: float) -> None:
     with pytest.raises(UsageError, match="looks"):
         create("robust_lab", {"looks": looks})
@@ -374,8 +479,9 @@ def test_no_condition_is_neglected(images: Tensor, toy_target: Target) -> None:
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:
     taken: list[tuple[int, int]] = []
-    method = RobustLab(steps=4, longer=2.5).for_views([1.0, 0.5])
-    method(images, [toy_target], watch=lambda done, total: taken.append((done, total)))
+    method = RobustLab(steps=4, longer=2.5, later=0.5)
+    both = [toy_target, toy_target]
+    method(images, both, watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (15, 15)
 
 

@@ -113,6 +113,10 @@ def test_the_digest_changes_with_what_changes_the_output_and_only_then() -> None
 
     assert presets.resolve(seed=1).digest() == digest
     assert presets.resolve(preset="balanced", seed=1).digest() == digest
+    assert presets.resolve(strength="balanced", effort="normal", seed=1).digest() == digest
+    assert presets.resolve(threads=2, seed=1).digest() == digest
+    named, turned = presets.resolve(preset="strong"), presets.resolve(strength="strong")
+    assert named.digest() == turned.digest()
     others = [
         presets.resolve(seed=2),
         presets.resolve(seed=1, strength="subtle"),

@@ -133,6 +133,7 @@ class _Gate:
         self._overwrite = overwrite
         self._recognise = recognise
         self._manifests: dict[Path, Manifest] = {}
+        self._others: dict[Path, Manifest | None] = {}
         self._unusable: dict[Path, PhotoError] = {}
 
     def open(self, plan: Plan, enter: Callable[[Path], None]) -> None:
@@ -163,7 +164,7 @@ class _Gate:
         digest = sha256_of(item.source)
         noted = self._manifests[item.root].find(item.name)
         taken = _is_there(item.output)
-        entry = noted if taken and noted and _is_untouched(item.output, noted) else None
+        entry = self._entry_of(item, noted, digest) if item.output.is_file() else None
         if entry is not None and not self._overwrite and self._describes(entry, digest):
             reason = "It is up to date: same photo, same settings."
             return Record(item.source, item.output, "skipped", facts=entry.verdict, reason=reason)
@@ -176,6 +177,22 @@ class _Gate:
                 "move it away, or give --overwrite to replace it."
             )
         return _Admitted(item, digest, replaces=taken)
+
+    def _entry_of(self, item: Item, noted: Entry | None, input_sha256: str) -> Entry | None:
+        """What is known about an output, if it is as we wrote it.
+
+        A run over a folder above or below may have written it, and knows it then.
+        """
+        others = [self._noted_in(folder, item.output) for folder in item.output.parents]
+        written = sha256_of(item.output)
+        entries = [each for each in (noted, *others) if each and each.output_sha256 == written]
+        return max(entries, key=lambda each: self._describes(each, input_sha256), default=None)
+
+    def _noted_in(self, folder: Path, output: Path) -> Entry | None:
+        if folder not in self._others:
+            self._others[folder] = _readable_manifest(folder)
+        manifest = self._others[folder]
+        return manifest and manifest.find(output.relative_to(folder).as_posix())
 
     def _is_left(self, item: Item, noted: Entry | None) -> bool:
         """Whether the output is ours, from a run that ended between writing it and noting it.
@@ -277,6 +294,13 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def _readable_manifest(folder: Path) -> Manifest | None:
+    try:
+        return Manifest(folder)
+    except PhotoError:
+        return None
+
+
 def _is_there(path: Path) -> bool:
     """Whether the name is taken; an ``OSError`` where no file can have it, a long one for instance.
 
@@ -287,10 +311,6 @@ def _is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _is_untouched(output: Path, entry: Entry) -> bool:
-    return entry.output_sha256 == sha256_of(output)
 
 
 def _outside(plan: Plan) -> Iterator[Record]:

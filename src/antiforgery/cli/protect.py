@@ -177,23 +177,11 @@ def _refuse_what_no_photo_can_have(settings: Settings) -> None:
     from antiforgery import targets
 
     for name in settings.targets:
-        _refuse_judge(targets.parse(name).name)
+        targets.card(targets.parse(name).name).refuse_if_judge()
     if settings.device not in ("auto", "cpu"):
         from antiforgery.judge import pick_device
 
         pick_device(settings.device)
-
-
-def _refuse_judge(name: str) -> None:
-    """Whoever names a judge here has mistaken it: what is made against it, it cannot judge."""
-    from antiforgery import targets
-    from antiforgery.errors import UsageError
-
-    if targets.card(name).judge_only:
-        raise UsageError(
-            f"{name} is there to tell how well a change carries over to a model that it was not "
-            f"made against: protect against another target, and name {name} in verify."
-        )
 
 
 def _refuse_what_no_method_takes(settings: Settings) -> None:

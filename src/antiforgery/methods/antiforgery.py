@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
-from antiforgery.methods.base import Method
+from antiforgery.methods.base import Method, require_above_zero
 from antiforgery.methods.updates import Adam, UpdateRule
 from antiforgery.metrics.l1 import l1
 from antiforgery.metrics.l2 import l2
@@ -31,6 +32,8 @@ from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View
 from antiforgery.perturbations.lab import LabPerturbation
 
+Led = Literal["clean", "zeros", "ones", "noise"]
+Loss = Literal["l1", "l2"]
 AB_UNIT = 110.0
 """The paper's a and b are divided by this, so its bound of 0.05 is 5.5 Lab units."""
 
@@ -41,7 +44,8 @@ class AntiForgery(Method):
 
     ``epsilon`` and ``rate`` are in units of a/b divided by 110, as in the paper. ``objective_o`` is
     the paper's o: ``clean`` drives the output away from what it was, ``zeros``, ``ones`` and
-    ``noise`` drive it towards a picture. ``loss`` is L1 or L2.
+    ``noise`` drive it towards a picture. ``loss`` is L1 or L2. Raises ``UsageError`` for another
+    ``objective_o`` or ``loss``, and for an ``epsilon`` or ``rate`` that is not above 0.
     """
 
     name: ClassVar[str] = "antiforgery"
@@ -49,8 +53,16 @@ class AntiForgery(Method):
     steps: int = 500
     epsilon: float = 0.05
     rate: float = 1e-4
-    objective_o: Literal["clean", "zeros", "ones", "noise"] = "clean"
-    loss: Literal["l1", "l2"] = "l2"
+    objective_o: Led = "clean"
+    loss: Loss = "l2"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_above_zero(self, "epsilon", "rate")
+        for name, known in (("objective_o", get_args(Led)), ("loss", get_args(Loss))):
+            given = getattr(self, name)
+            if given not in known:
+                raise UsageError(f"{name} is one of {', '.join(known)}, not {given!r}.")
 
     def perturbation(self) -> LabPerturbation:
         """A and b only, within ``epsilon``."""

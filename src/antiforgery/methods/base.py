@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from antiforgery.errors import CancelledError, UsageError
 from antiforgery.evasions.base import Evasion
 from antiforgery.methods.updates import Evidence, UpdateRule
-from antiforgery.objectives.base import Answers, Objective, Question, ask_all
+from antiforgery.objectives.base import Answers, Objective, Question, ask_all, asked_often
 from antiforgery.objectives.output_distortion import OutputDistortion
 from antiforgery.objectives.view import View, views_of_aligned
 from antiforgery.perturbations.base import Apply, Perturbation
@@ -42,14 +42,17 @@ By then no budget has moved, so that none has gained by being seen more.
 
 @dataclass
 class Ledger:
-    """The last distance seen for each question, which is what schedules and stops go by."""
+    """The last distance seen for each question, which is what schedules and stops go by.
+
+    One detector's crop stands for another's: asked apart, each would be heard too seldom.
+    """
 
     required: Sequence[Question]
     seen: dict[Question, float] = field(default_factory=dict)
 
     def note(self, question: Question, distance: Tensor) -> None:
         """Keep the smallest distance over the batch."""
-        self.seen[question] = float(distance.detach().min())
+        self.seen[replace(question, crop=0)] = float(distance.detach().min())
 
     @property
     def least(self) -> float:
@@ -62,8 +65,8 @@ class Outcome:
     """What a run made.
 
     Shape: ``images`` ``(N, 3, h, w)``, 8-bit values in [0, 1]. ``steps`` were taken; ``least`` is
-    the smallest distance last seen over all questions on the way, minus infinity if one was never
-    asked.
+    the smallest distance last seen over the questions that are asked often, minus infinity if one
+    was never asked.
     """
 
     images: Tensor
@@ -89,8 +92,8 @@ class Method(ABC):
     steps: int
 
     def __post_init__(self) -> None:
-        if not (self.steps >= 0 and self.steps % 1 == 0):
-            raise UsageError(f"steps is a whole number from 0 on, not {self.steps}.")
+        if not isinstance(self.steps, (int, float)) or not self.steps >= 0 or self.steps % 1:
+            raise UsageError(f"steps is a whole number from 0 on, not {self.steps!r}.")
 
     @final
     def __call__(
@@ -122,11 +125,12 @@ class Method(ABC):
         resolved = [resolve(target) for target in targets]
         shares = [self.share(place) for place in range(len(resolved))]
         views = views_of_aligned(images, resolved, labels, shares=shares)
-        objective = self.objective(images, views, (None, *evasions), generator)
+        method = self.for_views([view.share for view in views])
+        objective = method.objective(images, views, (None, *evasions), generator)
         height, width = images.shape[2:]
         whole = torch.tensor([[1 / width, 0, 0], [0, 1 / height, 0]], dtype=torch.float64)
-        starts = self.starts(resolved[0], whole, (height, width))
-        outcome = self.run(
+        starts = method.starts(resolved[0], whole, (height, width))
+        outcome = method.run(
             images, objective, generator=generator, starts=starts, watch=watch, cancel=cancel
         )
         return outcome.images
@@ -292,7 +296,7 @@ class _Descent:
         begin = noise if start is None else noise + start.to(images)
         self.delta = self._perturbation.project_(begin)
         self._update = method.update_rule(self.delta, images)
-        self.ledger = Ledger(objective.questions())
+        self.ledger = Ledger(asked_often(objective))
         self.taken = 0
 
     def goes_on(self, steps: int) -> bool:
@@ -324,6 +328,27 @@ class _Descent:
         answers = ask(round_straight_through(self._change(self.delta)))
         rewards = [self._method.reward(each, answers.threshold) for each in answers.distances]
         return float(torch.stack(rewards) @ answers.shares)
+
+
+def number(name: str, value: object) -> float:
+    """The value of an option, once it is known to be one; raises ``UsageError`` otherwise."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UsageError(f"{name} is a finite number, not {value!r}.")
+    return value
+
+
+def require_above_zero(method: Method, *names: str) -> None:
+    """Raise ``UsageError`` unless the options of those names are finite numbers above 0."""
+    for name in names:
+        if not number(name, getattr(method, name)) > 0:
+            raise UsageError(f"{name} is a number above 0, not {getattr(method, name)}.")
+
+
+def require_from_zero(method: Method, *names: str) -> None:
+    """Raise ``UsageError`` unless the options of those names are finite numbers from 0 on."""
+    for name in names:
+        if not number(name, getattr(method, name)) >= 0:
+            raise UsageError(f"{name} is a number from 0 on, not {getattr(method, name)}.")
 
 
 def check_images(images: Tensor) -> None:

@@ -101,9 +101,9 @@ def better(
 ) -> Tensor:
     """The PSNR in dB ``(N,)`` that would be worth most to changes that are at ``psnr`` ``(N,)``.
 
-    What :class:`Budget` hears is old and of this or that crop; here all is known. From ``least`` to
-    ``most``, no further from ``psnr`` than ``reach``, by which distances are carried over: ask
-    again there.
+    What :class:`Budget` hears is old and of this or that crop; here all is known. No further from
+    ``psnr`` than ``reach``, by which distances are carried over, and within ``least`` and ``most``
+    even where those are further: ask again there.
     """
     strengths = _strength(answers.distances, psnr)
     way = torch.linspace(-reach, reach, 2 * math.ceil(reach / _STEP) + 1).to(psnr)

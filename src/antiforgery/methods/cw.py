@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from antiforgery.methods.base import Method
+from antiforgery.methods.base import Method, require_above_zero, require_from_zero
 from antiforgery.methods.updates import Adam, UpdateRule
 from antiforgery.metrics.l2 import l2
 from antiforgery.perturbations.rgb import RGBPerturbation
@@ -24,6 +24,8 @@ class CW(Method):
     ``epsilon`` and ``rate`` are for images in [-1, 1]. The original reparametrises by tanh to stay
     in range; here pixels are clipped with gradients passing straight through, which serves the
     same end and composes with every perturbation.
+    Raises ``UsageError`` for an ``epsilon`` or ``rate`` that is not above 0, or a ``penalty`` that
+    is below.
     """
 
     name: ClassVar[str] = "cw"
@@ -32,6 +34,11 @@ class CW(Method):
     epsilon: float = 0.05
     rate: float = 1e-4
     penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_above_zero(self, "epsilon", "rate")
+        require_from_zero(self, "penalty")
 
     def perturbation(self) -> RGBPerturbation:
         """All of RGB within ``epsilon``."""

@@ -10,20 +10,27 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from antiforgery.methods.base import Method
+from antiforgery.methods.base import Method, require_above_zero
 from antiforgery.methods.updates import SignStep, UpdateRule
 from antiforgery.perturbations.rgb import RGBPerturbation
 
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(Method):
-    """Signed steps in RGB within a box. ``epsilon`` and ``step`` are for images in [-1, 1]."""
+    """Signed steps in RGB within a box. ``epsilon`` and ``step`` are for images in [-1, 1].
+
+    Raises ``UsageError`` for one of them that is not above 0.
+    """
 
     name: ClassVar[str] = "pgd"
 
     steps: int = 10
     epsilon: float = 0.05
     step: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_above_zero(self, "epsilon", "step")
 
     def perturbation(self) -> RGBPerturbation:
         """All of RGB within ``epsilon``."""

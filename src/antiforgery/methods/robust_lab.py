@@ -37,7 +37,14 @@ from torch import Tensor
 
 from antiforgery.errors import UsageError
 from antiforgery.evasions.base import Evasion
-from antiforgery.methods.base import Ask, Ledger, Method
+from antiforgery.methods.base import (
+    Ask,
+    Ledger,
+    Method,
+    number,
+    require_above_zero,
+    require_from_zero,
+)
 from antiforgery.methods.budget import Budget, better, worth
 from antiforgery.methods.updates import Evidence, UpdateRule, decibels, held, rms
 from antiforgery.methods.visible import ease, follow, visible_metric
@@ -56,6 +63,8 @@ _NEWS = 0.1
 _COARSEST = 2.0
 """Photo pixels a canvas pixel, a side, from which on patterns count as no coarser: such a photo is
 seldom seen at its own size."""
+_LOOKS = 2
+"""At least so many: what the first one finds better is not taken unseen."""
 _FARTHEST = 20.0
 """Decibels; no distance can be carried over further."""
 
@@ -86,14 +95,16 @@ class RobustLab(Method):
     alone; each is a start of its own, and the one that gains most goes on.
     ``later`` is how often a target is asked beside the one before it.
     ``middle`` is at how many times the threshold an answer is worth most effort.
-    ``stop_when_met`` ends the run once every answer moves ``goal`` times the threshold.
+    ``stop_when_met`` ends the run once every answer to what is asked often moves ``goal`` times the
+    threshold.
 
     Raises:
-        UsageError: a ``longer`` that is not above 0 and finite; a ``sooner`` that is below 1 or not
-            finite; a ``spare`` or ``price`` that is below 0 or not finite; ``looks`` that are no
-            whole number of 1 or more, or a ``reach`` that is not above 0 and at most 20; a
-            ``universal`` that is no list of shares from 0 to 1, or none; a ``later`` that is not
-            from 0 to 1; and what :class:`LabPerturbation` refuses.
+        UsageError: what is no finite number where one is meant; a ``longer``, ``psnr``, ``step``,
+            ``middle`` or ``goal`` that is not above 0; a ``spare``, ``price``, ``masking`` or
+            ``colour`` that is below 0; a ``sooner`` below 1; a ``momentum`` that is not from 0 to
+            below 1; ``looks`` that are no whole number of 2 or more, or a ``reach`` that is not
+            above 0 and at most 20; a ``universal`` that is no list of shares from 0 to 1, or none;
+            a ``later`` that is not from 0 to 1; and what :class:`LabPerturbation` refuses.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -123,17 +134,15 @@ class RobustLab(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (math.isfinite(self.longer) and self.longer > 0):
-            raise UsageError(f"longer is a number above 0, not {self.longer}.")
-        if not 1 <= self.sooner < math.inf:
-            raise UsageError(f"sooner is a finite number from 1 on, not {self.sooner}.")
-        if not (0 <= self.spare < math.inf and 0 <= self.price < math.inf):
-            raise UsageError(
-                f"spare and price are finite numbers from 0 on, not {self.spare} and {self.price}."
-            )
-        if not (self.looks >= 1 and self.looks % 1 == 0):
-            raise UsageError(f"looks is a whole number of 1 or more, not {self.looks}.")
-        if not 0 < self.reach <= _FARTHEST:
+        require_above_zero(self, "longer", "psnr", "step", "middle", "goal")
+        require_from_zero(self, "spare", "price", "masking", "colour")
+        if not number("sooner", self.sooner) >= 1:
+            raise UsageError(f"sooner is a number from 1 on, not {self.sooner}.")
+        if not 0 <= number("momentum", self.momentum) < 1:
+            raise UsageError(f"momentum is a number from 0 to below 1, not {self.momentum}.")
+        if not (number("looks", self.looks) >= _LOOKS and self.looks % 1 == 0):
+            raise UsageError(f"looks is a whole number of {_LOOKS} or more, not {self.looks}.")
+        if not 0 < number("reach", self.reach) <= _FARTHEST:
             raise UsageError(f"reach is above 0 and at most {_FARTHEST:g} dB, not {self.reach}.")
         if not _shares(self.universal):
             raise UsageError(
@@ -211,7 +220,7 @@ class RobustLab(Method):
         return float(self.later**place)
 
     def finished(self, ledger: Ledger, threshold: float) -> bool:
-        """Once every question is answered ``goal`` thresholds away, where that is wanted."""
+        """Once all that is asked often is answered ``goal`` thresholds away, where wanted."""
         return self.stop_when_met and ledger.least >= self.goal * threshold
 
     @torch.no_grad()
@@ -239,7 +248,7 @@ class RobustLab(Method):
         """
         perturbation, most = self.perturbation(), self.psnr + self.spare
         best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
-        for _ in range(int(self.looks)):
+        for left in reversed(range(int(self.looks))):
             changed = round_straight_through(change(delta))
             psnr = decibels((changed - images).square().mean(dim=(1, 2, 3)))
             answers = ask(changed)
@@ -247,6 +256,8 @@ class RobustLab(Method):
             gains = (value > highest) & (psnr > self.psnr - _NEAR)
             best = torch.where(gains.view(-1, 1, 1, 1), delta, best)
             highest = value.where(gains, highest)
+            if left == 0:
+                break
             wanted = better(
                 answers, psnr, least=self.psnr, most=most, price=self.price, reach=self.reach
             )
@@ -288,7 +299,11 @@ class _BudgetedMomentum:
 
 def _shares(values: object) -> bool:
     """Whether these are one share or more, from 0 to 1."""
-    return isinstance(values, tuple) and bool(values) and all(0 <= value <= 1 for value in values)
+    return (
+        isinstance(values, tuple)
+        and bool(values)
+        and all(isinstance(value, (int, float)) and 0 <= value <= 1 for value in values)
+    )
 
 
 def fast_precision(device: torch.device) -> torch.dtype:

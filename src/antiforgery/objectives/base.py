@@ -75,7 +75,7 @@ def ask_all(
     A view after an evasion is asked with all conditions, or not at all where another one is asked
     more than four times as often: the time is better spent on steps.
     """
-    questions = _often(objective)
+    questions = asked_often(objective)
     found = []
     for question in questions:
         before_each()
@@ -85,7 +85,7 @@ def ask_all(
     return Answers(distances, shares, objective.threshold)
 
 
-def _often(objective: Objective) -> list[Question]:
+def asked_often(objective: Objective) -> list[Question]:
     """The questions, without those about a view after an evasion that are asked seldom."""
     asked: defaultdict[tuple[int, int], float] = defaultdict(float)
     for question in objective.questions():

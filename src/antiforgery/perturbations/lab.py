@@ -47,7 +47,8 @@ class LabPerturbation:
     peak: float = math.inf
 
     def __post_init__(self) -> None:
-        usable = all(math.isfinite(bound) and bound >= 0 for bound in self.bounds)
+        three = isinstance(self.bounds, tuple) and len(self.bounds) == len("Lab")
+        usable = three and all(map(_is_bound, self.bounds))
         if not usable or not any(self.bounds):
             raise UsageError(
                 "Bounds in Lab are three numbers of 0 or more, for L, a and b, at least one above "
@@ -115,6 +116,10 @@ class LabPerturbation:
 
     def _limits(self, like: Tensor) -> Tensor:
         return torch.tensor(self.bounds, dtype=like.dtype, device=like.device)[:, None, None]
+
+
+def _is_bound(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
 
 
 def _local_mean(planes: Tensor) -> Tensor:

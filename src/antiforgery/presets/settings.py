@@ -20,6 +20,8 @@ from antiforgery.photo.metadata import Policy
 
 Region = Literal["auto", "face", "full"]
 _FOLDER = resources.files("antiforgery.presets")
+_NAMES_OF_THE_REST = {"preset", "preset_version", "strength", "effort", "threads"}
+"""Settings that say where others came from, or how many threads did the work."""
 
 
 class Preset(BaseModel):
@@ -60,8 +62,8 @@ class Settings(BaseModel):
     threads: int | None = Field(ge=1)
 
     def digest(self) -> str:
-        """A hash that is equal for equal settings, whatever order they were given in."""
-        facts = self.model_dump(mode="json")
+        """A hash that is equal for settings that ask for the same, however they were given."""
+        facts = self.model_dump(mode="json", exclude=_NAMES_OF_THE_REST)
         # Another release or other weights make other bytes of the same settings.
         names = [name.partition(":")[0] for name in self.targets]
         weights = map(known_targets.weights_sha256, names)

@@ -52,8 +52,20 @@ class TargetCard:
     onnx: OnnxCard | None = None
     """What the weights take and give, where they are an ONNX file."""
     judge_only: bool = False
-    """Trained with another seed to test transfer; never optimised against by default."""
+    """Trained with another seed to test transfer; nothing is optimised against it."""
     notes: str = ""
+
+    def refuse_if_judge(self) -> None:
+        """Raise ``UsageError`` where a photo is to be protected against what only judges.
+
+        Whoever names a judge there has mistaken it: what is made against it, it cannot judge.
+        """
+        if self.judge_only:
+            raise UsageError(
+                f"{self.name} is there to tell how well a change carries over to a model that it "
+                f"was not made against: protect against another target, and name {self.name} in "
+                "verify."
+            )
 
 
 def parse_card(text: str, origin: str) -> TargetCard:
