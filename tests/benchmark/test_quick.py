@@ -14,6 +14,8 @@ from antiforgery.benchmark.photos import dev_faces, portraits
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.errors import UsageError
 
+RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "quick.json"
+
 
 def test_an_estimate_is_the_mean_with_an_interval_that_covers_it() -> None:
     values = np.random.default_rng(1).normal(5, 2, 200)
@@ -103,9 +105,8 @@ def test_dev_faces_come_in_the_order_of_the_table_with_their_labels(shared: Path
     assert labels["Male"].shape == (1,)
 
 
-@pytest.mark.parametrize("name", sorted(Path("benchmarks/results").glob("quick*.json")), ids=str)
-def test_committed_results_hold_what_the_protocol_asks(name: Path) -> None:
-    result = json.loads(name.read_text())
+def test_committed_results_hold_what_the_protocol_asks() -> None:
+    result = json.loads(RESULT.read_text())
 
     assert result["protocol"] == "quick"
     assert result.keys() >= {

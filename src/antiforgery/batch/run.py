@@ -192,7 +192,7 @@ class _Gate:
         if folder not in self._others:
             self._others[folder] = _readable_manifest(folder)
         manifest = self._others[folder]
-        return manifest and manifest.find(output.relative_to(folder).as_posix())
+        return None if manifest is None else manifest.find(output.relative_to(folder).as_posix())
 
     def _is_left(self, item: Item, noted: Entry | None) -> bool:
         """Whether the output is ours, from a run that ended between writing it and noting it.

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import antiforgery
 from antiforgery import presets, targets
 from antiforgery.benchmark import result
 from antiforgery.benchmark.entrants import judges_with
@@ -33,7 +32,6 @@ from antiforgery.judge import (
     Verdict,
     judge,
     regions_of,
-    versions,
     visibility_over,
 )
 from antiforgery.metrics import DISRUPTED
@@ -99,6 +97,7 @@ def run(plan: Run, say: Say) -> Path:
 
     Raises ``UsageError`` where photos are missing, ``WeightsError`` where weights are.
     """
+    begun = result.begin()
     plan.out.mkdir(parents=True, exist_ok=True)
     names = judged()
     if len(names) == 1:
@@ -109,9 +108,7 @@ def run(plan: Run, say: Say) -> Path:
         "dev": dev_faces(plan.data, plan.faces),
         "portraits": portraits(plan.data, plan.portraits),
     }
-    items = Items(plan.out / "items.jsonl", context(samples))
-    # Of what is measured with, not of what may lie there when all is measured.
-    code, started = code_digest(), machine()
+    items = Items(plan.out / "items.jsonl", context(samples, begun))
     table = {}
     for row in rows():
         results = [
@@ -138,31 +135,20 @@ def run(plan: Run, say: Say) -> Path:
         "data_sha256": {name: digest(found) for name, found in samples.items()},
         "weights_sha256": {name: targets.weights_sha256(name) for name in names},
         "universal_sha256": targets.universal_sha256(names[0]),
-        "code_sha256": code,
-        "machine": started,
     }
-    return result.write(plan.out, NAME, VERSION, facts)
+    return result.write(plan.out, NAME, VERSION, begun, facts)
 
 
-def context(samples: Mapping[str, list[Sample]]) -> str:
+def context(samples: Mapping[str, list[Sample]], begun: Mapping[str, Any]) -> str:
     """A digest of all that results depend on: data, weights, cards, code and versions."""
     facts = [
         VERSION,
-        versions(),
+        begun["versions"],
         {name: digest(found) for name, found in samples.items()},
         [targets.weights_sha256(name) for name in judged()],
-        code_digest(),
+        begun["code_sha256"],
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def code_digest() -> str:
-    """A sha256 over the package's modules, presets and cards."""
-    package = Path(antiforgery.__file__).parent
-    total = hashlib.sha256()
-    for file in sorted([*package.rglob("*.py"), *package.rglob("*.toml")]):
-        total.update(file.read_bytes())
-    return total.hexdigest()
 
 
 class Items:
@@ -224,7 +210,12 @@ class Bench:
         output = self._place(row.name, sample, row.suffix)
         seconds = self._protect(row.settings, source, output, sample)
         verdict = judge(read_photo(source), read_photo(output), self.judged, labels=sample.labels)
-        return {"seconds": seconds, "growth": _growth(source, output), **_facts(verdict)}
+        return {
+            "seconds": seconds,
+            "threads": torch.get_num_threads(),
+            "growth": _growth(source, output),
+            **_facts(verdict),
+        }
 
     def control(self, sample: Sample) -> dict[str, Any]:
         """Noise that moves the canvas as far as the balanced row did, through the same encoder."""
@@ -322,6 +313,8 @@ def _summarise(row: Row, results: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "settings": row.settings.model_dump(mode="json"),
         "faces_found": sum(result["faces"] > 0 for result in results),
         "seconds_median": statistics.median(result["seconds"] for result in results),
+        # Other parts of an interrupted run may have had others.
+        "threads": sorted({result["threads"] for result in results}),
         "growth_median": statistics.median(result["growth"] for result in results),
         **_summarise_answers(results),
     }

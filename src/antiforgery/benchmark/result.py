@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import antiforgery
 from antiforgery.benchmark.machine import machine
 from antiforgery.judge import versions
 
 
-def write(out: Path, protocol: str, version: int, facts: Mapping[str, Any]) -> Path:
-    """Write ``PROTOCOL.json`` into ``out`` and return its path; ``facts`` are the protocol's own.
+def begin() -> dict[str, Any]:
+    """What measures, for :func:`write`: not what may lie there when all is measured."""
+    return {"machine": machine(), "versions": versions(), "code_sha256": code_digest()}
 
-    A machine that is among the facts was looked at earlier, and is kept.
+
+def code_digest() -> str:
+    """A sha256 over the package's modules, presets and cards."""
+    package = Path(antiforgery.__file__).parent
+    total = hashlib.sha256()
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.toml")]):
+        total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def write(
+    out: Path, protocol: str, version: int, begun: Mapping[str, Any], facts: Mapping[str, Any]
+) -> Path:
+    """Write ``PROTOCOL.json`` into ``out`` and return its path.
+
+    ``begun`` is what :func:`begin` gave at the start; ``facts`` are the protocol's own.
     """
-    result = {
-        "protocol": protocol,
-        "protocol_version": version,
-        "machine": machine(),
-        "versions": versions(),
-        **facts,
-    }
+    result = {"protocol": protocol, "protocol_version": version, **begun, **facts}
     path = out / f"{protocol}.json"
     path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return path

@@ -17,7 +17,7 @@ from typing import Any
 from antiforgery import presets, targets
 from antiforgery.benchmark import result
 from antiforgery.benchmark.photos import Sample, digest, portraits
-from antiforgery.benchmark.quick import code_digest, summarise_target
+from antiforgery.benchmark.quick import summarise_target
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.errors import UsageError
 from antiforgery.judge import Verdict, judge
@@ -57,6 +57,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
     Raises ``UsageError`` where portraits are missing, are one only, or show no face,
     ``WeightsError`` where weights are missing.
     """
+    begun = result.begin()
     plan.out.mkdir(parents=True, exist_ok=True)
     settings = presets.resolve(seed=SEED)
     samples = portraits(plan.data, plan.photos)
@@ -76,9 +77,8 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "seed": SEED,
         "data_sha256": digest(samples),
         "weights_sha256": {name: targets.weights_sha256(name) for name in settings.targets},
-        "code_sha256": code_digest(),
     }
-    return result.write(plan.out, NAME, VERSION, facts)
+    return result.write(plan.out, NAME, VERSION, begun, facts)
 
 
 def measure(sample: Sample, other: Sample, settings: Settings, out: Path) -> Measured:

@@ -101,7 +101,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
 
     Raises ``UsageError`` where photos are missing, ``WeightsError`` where weights are.
     """
-    began = time.perf_counter()
+    begun, began = result.begin(), time.perf_counter()
     plan.out.mkdir(parents=True, exist_ok=True)
     samples = dev_faces(plan.data, plan.faces)
     judge = Judge(load_embedder(plan.data))
@@ -123,7 +123,7 @@ def run(plan: Run, say: Callable[[str], None]) -> Path:
         "seconds": round(time.perf_counter() - began, 1),
         "data_sha256": digest(samples),
     }
-    return result.write(plan.out, NAME, VERSION, facts)
+    return result.write(plan.out, NAME, VERSION, begun, facts)
 
 
 def people_in(samples: Sequence[Sample], judge: Judge) -> list[Person]:

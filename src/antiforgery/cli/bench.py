@@ -26,7 +26,9 @@ def run(
         ),
     ],
     data: Annotated[Path, typer.Option(help="The folder that holds celeba/ and portraits/.")],
-    out: Annotated[Path, typer.Option(help="Where results go; a rerun goes on from there.")],
+    out: Annotated[
+        Path, typer.Option(help="Where results go; a rerun of quick goes on from there.")
+    ],
     faces: Annotated[int, typer.Option(min=6, help="How many dev faces.")] = 100,
     portraits: Annotated[int, typer.Option(min=1, help="How many portraits.")] = 120,
 ) -> None:

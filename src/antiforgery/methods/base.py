@@ -92,8 +92,10 @@ class Method(ABC):
     steps: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.steps, (int, float)) or not self.steps >= 0 or self.steps % 1:
-            raise UsageError(f"steps is a whole number from 0 on, not {self.steps!r}.")
+        # An option comes as it was written.
+        steps: object = self.steps
+        if not (isinstance(steps, (int, float)) and steps >= 0 and steps % 1 == 0):
+            raise UsageError(f"steps is a whole number from 0 on, not {steps!r}.")
 
     @final
     def __call__(

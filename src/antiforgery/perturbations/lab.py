@@ -47,7 +47,9 @@ class LabPerturbation:
     peak: float = math.inf
 
     def __post_init__(self) -> None:
-        three = isinstance(self.bounds, tuple) and len(self.bounds) == len("Lab")
+        # An option comes as it was written.
+        bounds: object = self.bounds
+        three = isinstance(bounds, tuple) and len(bounds) == len("Lab")
         usable = three and all(map(_is_bound, self.bounds))
         if not usable or not any(self.bounds):
             raise UsageError(
