@@ -75,7 +75,7 @@ def test_a_photo_larger_than_its_canvas_takes_fewer_steps(
     pixels: Pixels, toy_target: Target
 ) -> None:
     totals: list[set[int]] = []
-    options = {**FEW["options"], "steps": 9, "longer": 1.0, "sooner": 3.0}
+    options = {**FEW["options"], "steps": 9, "steps_factor": 1.0, "large_photo_divisor": 3.0}
     settings = presets.resolve().model_copy(update={"options": options})
     for times in (1, 4):
         photo = np.ascontiguousarray(pixels.repeat(times, axis=0).repeat(times, axis=1))
@@ -141,7 +141,7 @@ def test_each_target_has_its_share_and_its_roles_divide_it(
     swap.card = replace(toy_target.card, roles=("source", "swapped"))  # type: ignore[misc]
     protect_with(presets.resolve().model_copy(update=FEW), pixels, targets=(toy_target, swap))
 
-    half = RobustLab().later / 2
+    half = RobustLab().target_decay / 2
     assert seen == [("edited", 1.0), ("source", half), ("swapped", half)]
 
 

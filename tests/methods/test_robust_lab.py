@@ -80,7 +80,7 @@ def test_an_evasion_in_the_loop_makes_the_protection_survive_it(
         return float(l2(forged, toy_target.forge(blur.exact(images), asked)).mean())
 
     # The toy moves far less than a generator: effort must be worth it there, too.
-    method = RobustLab(steps=40, psnr=32.0, step=0.5, middle=0.01)
+    method = RobustLab(steps=40, psnr=32.0, step=0.5, reward_middle=0.01)
     knowing = method(images, [toy_target], evasions=[blur])
     assert left_after_blur(knowing) > 1.5 * left_after_blur(method(images, [toy_target]))
 
@@ -156,7 +156,9 @@ class Moving:
 
 
 def test_in_the_end_each_image_has_the_size_that_is_worth_most(images: Tensor) -> None:
-    method = RobustLab(steps=0, psnr=24.0, spare=3.0, price=0.1, looks=5, bounds=(30.0, 30.0, 30.0))
+    method = RobustLab(
+        steps=0, psnr=24.0, spare=3.0, price=0.1, final_looks=5, bounds=(30.0, 30.0, 30.0)
+    )
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
     start = 4.6 * noise  # about 26 dB on both
 
@@ -207,7 +209,7 @@ def test_starts_are_compared_by_what_is_asked_often(images: Tensor) -> None:
 def test_a_size_is_taken_only_where_the_next_look_finds_it_no_worse(
     second: float, keeps: str, images: Tensor
 ) -> None:
-    method = RobustLab(psnr=24.0, spare=6.0, price=0.01, bounds=(30.0, 30.0, 30.0), reach=2.0)
+    method = RobustLab(psnr=24.0, spare=6.0, price=0.01, bounds=(30.0, 30.0, 30.0), final_reach=2.0)
     change = method.perturbation().prepare(images)
     delta = 4.6 * torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
     far = iter((10.0, second))
@@ -251,10 +253,10 @@ def test_steps_are_of_a_length_that_falls_to_a_fifth(step: int, images: Tensor) 
         {"momentum": -0.1},
         {"colour": math.inf},
         {"masking": -1e-3},
-        {"middle": 0.0},
+        {"reward_middle": 0.0},
         {"goal": -1.0},
-        {"longer": True},
-        {"looks": "two"},
+        {"steps_factor": True},
+        {"final_looks": "two"},
     ],
 )
 def test_an_option_that_cannot_be_is_named(option: dict[str, object]) -> None:
@@ -303,7 +305,12 @@ def test_all_is_asked_as_often_as_wished_and_sizes_grow_by_as_much(
 
     asked: list[Tensor] = []
     method = RobustLab(
-        steps=0, psnr=20.0, spare=20.0, bounds=(30.0, 30.0, 30.0), looks=looks, reach=reach
+        steps=0,
+        psnr=20.0,
+        spare=20.0,
+        bounds=(30.0, 30.0, 30.0),
+        final_looks=looks,
+        final_reach=reach,
     )
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
     objective = Counted(images, [1.0, 1.0])
@@ -317,14 +324,14 @@ def test_all_is_asked_as_often_as_wished_and_sizes_grow_by_as_much(
 
 @pytest.mark.parametrize("looks", [0, -1, 1, 2.5, math.nan])
 def test_looks_are_counted(looks: float) -> None:
-    with pytest.raises(UsageError, match="looks"):
-        create("robust_lab", {"looks": looks})
+    with pytest.raises(UsageError, match="final_looks"):
+        create("robust_lab", {"final_looks": looks})
 
 
 @pytest.mark.parametrize("reach", [0.0, -1.0, 21.0, math.inf, math.nan])
 def test_no_size_is_reached_without_a_step_nor_from_afar(reach: float) -> None:
-    with pytest.raises(UsageError, match="reach"):
-        create("robust_lab", {"reach": reach})
+    with pytest.raises(UsageError, match="final_reach"):
+        create("robust_lab", {"final_reach": reach})
 
 
 @pytest.mark.parametrize("peak", [0.5, math.nan])
@@ -425,8 +432,8 @@ def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
 def test_shares_are_from_nothing_to_one(share: float) -> None:
-    with pytest.raises(UsageError, match="later is a share"):
-        create("robust_lab", {"later": share})
+    with pytest.raises(UsageError, match="target_decay is a "):
+        create("robust_lab", {"target_decay": share})
     with pytest.raises(UsageError, match="universal is a list"):
         create("robust_lab", {"universal": [0.1, share]})
 
@@ -479,7 +486,7 @@ def test_no_condition_is_neglected(images: Tensor, toy_target: Target) -> None:
 
 def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Target) -> None:
     taken: list[tuple[int, int]] = []
-    method = RobustLab(steps=4, longer=2.5, later=0.5)
+    method = RobustLab(steps=4, steps_factor=2.5, target_decay=0.5)
     both = [toy_target, toy_target]
     method(images, both, watch=lambda done, total: taken.append((done, total)))
     assert taken[-1] == (15, 15)
@@ -487,22 +494,24 @@ def test_what_must_withstand_more_takes_longer(images: Tensor, toy_target: Targe
 
 @pytest.mark.parametrize(("enlarged", "steps"), [(1.0, 60), (1.2, 50), (1.5, 40), (9.0, 40)])
 def test_a_coarse_canvas_takes_fewer_steps(enlarged: float, steps: int) -> None:
-    method = RobustLab(steps=60, sooner=1.5)
+    method = RobustLab(steps=60, large_photo_divisor=1.5)
     assert method.for_canvas(enlarged=enlarged, covered=1.0).steps == steps
     assert RobustLab(steps=60).for_canvas(enlarged=enlarged, covered=1.0).steps == 60
-    assert RobustLab(steps=1, sooner=1.5).for_canvas(enlarged=9.0, covered=1.0).steps == 1
+    assert (
+        RobustLab(steps=1, large_photo_divisor=1.5).for_canvas(enlarged=9.0, covered=1.0).steps == 1
+    )
 
 
 @pytest.mark.parametrize("sooner", [0.9, float("inf"), float("nan")])
 def test_fewer_steps_are_not_more(sooner: float) -> None:
-    with pytest.raises(UsageError, match="sooner"):
-        RobustLab(sooner=sooner)
+    with pytest.raises(UsageError, match="large_photo_divisor"):
+        RobustLab(large_photo_divisor=sooner)
 
 
 @pytest.mark.parametrize("longer", [0.0, -1.0, float("inf"), float("nan")])
 def test_steps_are_multiplied_by_a_number_above_zero(longer: float) -> None:
-    with pytest.raises(UsageError, match="longer"):
-        RobustLab(longer=longer)
+    with pytest.raises(UsageError, match="steps_factor"):
+        RobustLab(steps_factor=longer)
 
 
 def test_the_change_goes_where_texture_hides_it(toy_target: Target) -> None:
@@ -534,7 +543,7 @@ def test_colour_changes_less_where_its_difference_weighs(
 
 
 def test_effort_goes_to_answers_about_to_be_won() -> None:
-    method = RobustLab(middle=2.0)
+    method = RobustLab(reward_middle=2.0)
     distances = torch.tensor([0.001, 0.1, 5.0], requires_grad=True)
 
     rewards = torch.stack([method.reward(each[None], threshold=0.05) for each in distances])
@@ -548,11 +557,16 @@ def test_effort_goes_to_answers_about_to_be_won() -> None:
 
 
 def test_shares_fall_from_target_to_target() -> None:
-    assert [RobustLab(later=0.5).share(place) for place in range(4)] == [1.0, 0.5, 0.25, 0.125]
+    assert [RobustLab(target_decay=0.5).share(place) for place in range(4)] == [
+        1.0,
+        0.5,
+        0.25,
+        0.125,
+    ]
 
 
 def test_who_is_named_first_is_led_further_astray(images: Tensor, toy_target: Target) -> None:
-    method = RobustLab(steps=40, psnr=36.0, middle=0.1, later=0.5)
+    method = RobustLab(steps=40, psnr=36.0, reward_middle=0.1, target_decay=0.5)
     rival = Smooth(toy_target)
     asked = toy_target.conditions(images, "edited")[0]
 

@@ -28,7 +28,7 @@ What differs from the paper, and why:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -67,44 +67,23 @@ _LOOKS = 2
 """At least so many: what the first one finds better is not taken unseen."""
 _FARTHEST = 20.0
 """Decibels; no distance can be carried over further."""
+_RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("large_photo_divisor", lambda value: value >= 1, "a number from 1 on"),
+    ("momentum", lambda value: 0 <= value < 1, "a number from 0 to below 1"),
+    ("target_decay", lambda value: 0 <= value <= 1, "a share from 0 to 1"),
+    ("final_reach", lambda value: 0 < value <= _FARTHEST, f"a number of dB up to {_FARTHEST:g}"),
+    ("final_looks", lambda value: value >= _LOOKS and value % 1 == 0, f"a count from {_LOOKS} on"),
+)
+"""What values other options may have, and how that is said."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustLab(Method):
     """Lab perturbation within a box and a budget, optimised through sampled evasions.
 
-    ``steps`` are those for one target in one role, and each further one adds as many as it is asked
-    beside it; ``longer`` is how many times that :meth:`for_views` takes. :meth:`for_canvas` divides
-    them by the photo's pixels a pixel of the canvas, a side, by ``sooner`` at most.
-    ``bounds`` are Lab units for L, a and b, ``tint`` for the local mean of a and of b. ``peak`` is
-    how many times its mean the local mean of the squared change may be where the canvas is pasted
-    as it is, and the first target sees all of it; :meth:`for_canvas` lowers it where patterns
-    become coarser.
-    ``psnr`` is the least PSNR of the changed images in dB, ``spare`` how many dB above it a photo
-    may keep, and ``price`` the share of all answers that a dB has to break to be spent. It is kept
-    about: the last step goes up to half a dB beyond it, never beyond the least. ``looks`` is how
-    often all is asked in the end, at most, but what is drawn seldom, to see in which size a change
-    is worth most, and
-    ``reach`` by how many dB the next such size may differ.
-    ``step`` is the first step's root mean square in Lab units, falling to a fifth.
-    ``masking`` is what SSIM weighs beside energy, in squared units of [0, 1]: with more of it the
-    change moves from flat areas into texture. ``colour`` is what a squared unit of CIEDE2000 weighs
-    beside energy, in the same units: with more of it the same energy is less of a colour
-    difference.
-    ``universal`` is how much of the first target's universal change to begin with, 0 being noise
-    alone; each is a start of its own, and the one that gains most goes on.
-    ``later`` is how often a target is asked beside the one before it.
-    ``middle`` is at how many times the threshold an answer is worth most effort.
-    ``stop_when_met`` ends the run once every answer to what is asked often moves ``goal`` times the
-    threshold.
-
     Raises:
-        UsageError: what is no finite number where one is meant; a ``longer``, ``psnr``, ``step``,
-            ``middle`` or ``goal`` that is not above 0; a ``spare``, ``price``, ``masking`` or
-            ``colour`` that is below 0; a ``sooner`` below 1; a ``momentum`` that is not from 0 to
-            below 1; ``looks`` that are no whole number of 2 or more, or a ``reach`` that is not
-            above 0 and at most 20; a ``universal`` that is no list of shares from 0 to 1, or none;
-            a ``later`` that is not from 0 to 1; and what :class:`LabPerturbation` refuses.
+        UsageError: an option that is no finite number where one is meant, or not in the range that
+            stands beside it; and what :class:`LabPerturbation` refuses.
     """
 
     name: ClassVar[str] = "robust_lab"
@@ -112,44 +91,67 @@ class RobustLab(Method):
     tries: ClassVar[int] = 2
 
     steps: int = 60
-    longer: float = 1.0
-    sooner: float = 1.0
+    """For one target in one role; each further one adds as many as it is asked beside it."""
+    steps_factor: float = 1.0
+    """How many times that :meth:`for_views` takes; above 0."""
+    large_photo_divisor: float = 1.0
+    """:meth:`for_canvas` divides steps by the photo's pixels a pixel of the canvas, a side, but by
+    no more than this; from 1 on."""
     bounds: tuple[float, float, float] = (5.0, 7.0, 7.0)
+    """Of L, a and b, in Lab units."""
     tint: float = math.inf
+    """How far the local mean of a or of b may go, in Lab units."""
     peak: float = math.inf
+    """How many times its mean the local mean of the squared change may be where the canvas is
+    pasted as it is, and the first target sees all of it; :meth:`for_canvas` lowers it where
+    patterns become coarser."""
     psnr: float = 37.2
+    """The least PSNR of the changed images, in dB; above 0."""
     spare: float = 0.0
+    """How many dB above it a photo may keep; from 0 on."""
     price: float = 0.05
-    looks: int = 2
-    reach: float = 2.0
+    """The share of all answers that a dB has to break to be spent, from 0 on. It is kept about: the
+    last step goes up to half a dB beyond it, never beyond the least."""
+    final_looks: int = 2
+    """How often all but what is drawn seldom is asked in the end, at most, to see in which size a
+    change is worth most; from 2 on."""
+    final_reach: float = 2.0
+    """By how many dB the next such size may differ; above 0, at most 20."""
     step: float = 0.4
+    """The first step's root mean square in Lab units, falling to a fifth; above 0."""
     masking: float = 0.014
+    """What SSIM weighs beside energy, in squared units of [0, 1], from 0 on: with more of it the
+    change moves from flat areas into texture."""
     colour: float = 2e-4
+    """What a squared unit of CIEDE2000 weighs beside energy, in the same units, from 0 on: with
+    more of it the same energy is less of a colour difference."""
     momentum: float = 0.8
-    middle: float = 1.5
+    """From 0 to below 1."""
+    reward_middle: float = 1.5
+    """At how many times the threshold an answer is worth most effort; above 0."""
     goal: float = 3.0
-    later: float = 0.1
+    """How many times the threshold an answer has to move for ``stop_when_met``; above 0."""
+    target_decay: float = 0.1
+    """How often a target is asked beside the one before it, from 0 to 1."""
     universal: tuple[float, ...] = (0.0,)
+    """How much of the first target's universal change to begin with, from 0, which is noise alone,
+    to 1; each is a start of its own, and the one that gains most goes on."""
     stop_when_met: bool = False
+    """Whether a run ends once every answer to what is asked often moves ``goal`` times the
+    threshold."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_above_zero(self, "longer", "psnr", "step", "middle", "goal")
+        require_above_zero(self, "steps_factor", "psnr", "step", "reward_middle", "goal")
         require_from_zero(self, "spare", "price", "masking", "colour")
-        if not number("sooner", self.sooner) >= 1:
-            raise UsageError(f"sooner is a number from 1 on, not {self.sooner}.")
-        if not 0 <= number("momentum", self.momentum) < 1:
-            raise UsageError(f"momentum is a number from 0 to below 1, not {self.momentum}.")
-        if not (number("looks", self.looks) >= _LOOKS and self.looks % 1 == 0):
-            raise UsageError(f"looks is a whole number of {_LOOKS} or more, not {self.looks}.")
-        if not 0 < number("reach", self.reach) <= _FARTHEST:
-            raise UsageError(f"reach is above 0 and at most {_FARTHEST:g} dB, not {self.reach}.")
+        for name, usable, told in _RANGES:
+            value = number(name, getattr(self, name))
+            if not usable(value):
+                raise UsageError(f"{name} is {told}, not {value}.")
         if not _shares(self.universal):
             raise UsageError(
                 f"universal is a list of shares from 0 to 1, such as [0.3], not {self.universal}."
             )
-        if not _shares((self.later,)):
-            raise UsageError(f"later is a share from 0 to 1, not {self.later}.")
         # What bounds, tint and peak cannot be is known there.
         self.perturbation()
 
@@ -158,12 +160,12 @@ class RobustLab(Method):
         return LabPerturbation(bounds=self.bounds, tint=self.tint, peak=self.peak)
 
     def for_views(self, shares: Sequence[float]) -> RobustLab:
-        """``longer``, and as many steps more as others are asked beside the one asked most.
+        """``steps_factor``, and as many steps more as others are asked beside the one asked most.
 
         With full steps for each of the default's roles no more was disrupted.
         """
-        times = self.longer * sum(shares) / max(shares)
-        return replace(self, steps=max(1, round(self.steps * times)), longer=1.0)
+        times = self.steps_factor * sum(shares) / max(shares)
+        return replace(self, steps=max(1, round(self.steps * times)), steps_factor=1.0)
 
     def for_grey(self) -> RobustLab:
         """Luminance alone, from noise: what was found in colour says little of it."""
@@ -177,9 +179,12 @@ class RobustLab(Method):
         does less to a coarse pattern, which is found in fewer steps.
         """
         coarser = min(enlarged, _COARSEST)
-        steps = max(1, round(self.steps / min(enlarged, self.sooner)))
+        steps = max(1, round(self.steps / min(enlarged, self.large_photo_divisor)))
         return replace(
-            self, peak=max(1.0, self.peak / coarser**2) / covered, steps=steps, sooner=1.0
+            self,
+            peak=max(1.0, self.peak / coarser**2) / covered,
+            steps=steps,
+            large_photo_divisor=1.0,
         )
 
     def objective(
@@ -207,8 +212,8 @@ class RobustLab(Method):
         return _BudgetedMomentum(self, delta, ease(seen, is_open))
 
     def reward(self, distance: Tensor, threshold: float) -> Tensor:
-        """How surely answers are disrupted, from 0 to 1: half where they move ``middle`` times."""
-        share = self.middle * threshold / distance.clamp_min(1e-6)
+        """How surely answers are disrupted: a half where they move ``reward_middle`` times."""
+        share = self.reward_middle * threshold / distance.clamp_min(1e-6)
         return (1 / (1 + share.square())).mean()
 
     def head_starts(self) -> Sequence[float]:
@@ -216,8 +221,8 @@ class RobustLab(Method):
         return self.universal
 
     def share(self, place: int) -> float:
-        """1 for the first target, and ``later`` times as much for each one after it."""
-        return float(self.later**place)
+        """1 for the first target, and ``target_decay`` times as much for each one after it."""
+        return float(self.target_decay**place)
 
     def finished(self, ledger: Ledger, threshold: float) -> bool:
         """Once all that is asked often is answered ``goal`` thresholds away, where wanted."""
@@ -248,7 +253,7 @@ class RobustLab(Method):
         """
         perturbation, most = self.perturbation(), self.psnr + self.spare
         best, highest = delta, torch.full_like(delta[:, 0, 0, 0], -math.inf)
-        for left in reversed(range(int(self.looks))):
+        for left in reversed(range(int(self.final_looks))):
             changed = round_straight_through(change(delta))
             psnr = decibels((changed - images).square().mean(dim=(1, 2, 3)))
             answers = ask(changed)
@@ -259,7 +264,7 @@ class RobustLab(Method):
             if left == 0:
                 break
             wanted = better(
-                answers, psnr, least=self.psnr, most=most, price=self.price, reach=self.reach
+                answers, psnr, least=self.psnr, most=most, price=self.price, reach=self.final_reach
             )
             if bool(((wanted - psnr).abs() < _NEAR).all()):
                 break

@@ -35,11 +35,13 @@ class CriticStage(Stage):
     """What is asked for while it lasts.
 
     ``weight_classification`` is how much a requested edit counts; ``switch_share`` how many of the
-    single edits flip an attribute that is no hair colour.
+    single edits flip an attribute that is no hair colour; ``critic_steps`` how often the critic
+    learns before the generator does once, each time on faces of its own.
     """
 
     weight_classification: float = 1.0
     switch_share: float = 0.4
+    critic_steps: Positive = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,15 +223,24 @@ class CriticTrainee(Trainee):
         return self.generator_adam, self.critic_adam
 
     def update(self, step: int) -> dict[str, float]:
-        """One step of both networks on random faces."""
-        index = torch.randint(len(self.faces), (self.stage.batch,))
-        images = (self.faces.pixels[index].float() / 127.5 - 1).to(self.device)
-        labels = self.faces.labels[index].to(self.device)
-        targets = self.draw(labels)
+        """One step of the generator on random faces, after those of the critic."""
         with self.recipe.autocast(self.device):
+            for _ in range(self.stage.critic_steps - 1):
+                images, labels = self._random_faces()
+                with torch.no_grad():
+                    forged, _ = self.forge(images, self.draw(labels))
+                self._update_critic(step, images, forged, labels)
+            images, labels = self._random_faces()
+            targets = self.draw(labels)
             forged, price = self.forge(images, targets)
             losses = self._update_critic(step, images, forged.detach(), labels)
             return losses | self._update_generator(step, images, forged, (labels, targets), price)
+
+    def _random_faces(self) -> tuple[Tensor, Tensor]:
+        """A batch of faces in [-1, 1], and their labels."""
+        index = torch.randint(len(self.faces), (self.stage.batch,))
+        images = (self.faces.pixels[index].float() / 127.5 - 1).to(self.device)
+        return images, self.faces.labels[index].to(self.device)
 
     def state(self) -> dict[str, Any]:
         """Networks and optimisers."""
