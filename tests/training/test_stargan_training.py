@@ -14,7 +14,7 @@ from antiforgery.errors import UsageError
 from antiforgery.targets.stargan import ATTRIBUTES, generator_of
 from antiforgery.training import stargan
 from antiforgery.training.data import load_faces
-from antiforgery.training.editors import EditorRecipe, EditorStage, draw_edits
+from antiforgery.training.editors import Discriminator, EditorRecipe, EditorStage, draw_edits
 from antiforgery.training.loop import Job, run
 
 RECIPES = Path(stargan.__file__).parent / "recipes"
@@ -111,6 +111,47 @@ def test_the_recipes_ask_for_what_the_target_knows() -> None:
     for recipe in (RECIPE, second):
         assert recipe.attributes == ATTRIBUTES
         assert recipe.stages[-1].size == 128
+
+
+def test_the_critic_learns_as_often_as_its_stage_says(faces: Path, tiny: EditorRecipe) -> None:
+    stage = replace(tiny.stages[0], critic_steps=3)
+    torch.manual_seed(0)
+    recipe = replace(tiny, stages=(stage,))
+    trainee = stargan.StarGANTrainee(recipe, faces, 0, torch.device("cpu"))
+    trainee.enter(0)
+    trainee.update(0)
+    trainee.update(1)
+
+    taken = [
+        {int(each["step"]) for each in optimizer.state_dict()["state"].values()}
+        for optimizer in (trainee.generator_adam, trainee.critic_adam)
+    ]
+    assert taken == [{2}, {6}]
+
+
+def test_a_critic_that_has_learnt_nothing_yet_passes_signals_on() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(16, 3, 64, 64)
+    features = Discriminator(48, 5).features(images).detach()
+    # Five layers of torch's own weights would leave a fiftieth of it.
+    assert 0.2 < float(features.std(dim=0).mean()) < 5
+
+
+def test_a_checkpoint_from_before_a_key_goes_on(
+    faces: Path, tiny: EditorRecipe, tmp_path: Path
+) -> None:
+    halved = replace(tiny, stages=tiny.stages[:1])
+    run(Job(stargan.TRAINING, halved, faces, tmp_path, 3))
+    path = tmp_path / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["recipe"]["stages"][0]["critic_steps"]
+    torch.save(state, path)
+
+    run(Job(stargan.TRAINING, tiny, faces, tmp_path, 3))
+
+    other = replace(tiny, stages=(replace(tiny.stages[0], batch=1), *tiny.stages[1:]))
+    with pytest.raises(UsageError, match=r"stages\.0 differs"):
+        run(Job(stargan.TRAINING, other, faces, tmp_path, 3))
 
 
 def test_weights_move_and_the_log_holds_every_loss(

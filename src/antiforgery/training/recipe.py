@@ -113,7 +113,8 @@ class Recipe:
     def continues(self, begun: dict[str, Any], step: int) -> str | None:
         """The first key in which a recipe that was followed for ``step`` steps differs, if any.
 
-        What housekeeping does, and stages that had not begun, may differ.
+        What housekeeping does, and stages that had not begun, may differ, and so may keys that
+        there were none of then.
         """
         mine = self.facts()
         for key in sorted(begun.keys() & mine.keys() - self.HOUSEKEEPING - {"stages"}):
@@ -123,7 +124,7 @@ class Recipe:
         for index, stage in enumerate(begun["stages"]):
             if done >= step:
                 break
-            if mine["stages"][index : index + 1] != [stage]:
+            if not any(stage.items() <= each.items() for each in mine["stages"][index : index + 1]):
                 return f"stages.{index}"
             done += stage["steps"]
         return None
