@@ -261,6 +261,26 @@ def test_missing_weights_leave_with_four(
     assert run(original.with_name("good.png"), "--original", original)[0] == 4
 
 
+@pytest.mark.parametrize("name", ["me.png", "page.txt", "page.html"])
+def test_a_report_takes_no_other_file_s_place(
+    run: Run, original: Path, tmp_path: Path, asked: Asked, name: str
+) -> None:
+    place = tmp_path / name
+    place.write_bytes(b"somebody's own")
+    good = original.with_name("good.png")
+    code, out, err = run(good, "--original", original, "--report", place)
+    assert (code, out, asked) == (2, "", [])
+    assert f"--report {place}" in err
+    assert place.read_bytes() == b"somebody's own"
+
+
+def test_a_report_replaces_a_former_one(run: Run, original: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    for _ in range(2):
+        code, _, _ = run(original.with_name("good.png"), "--original", original, "--report", page)
+        assert code == 0
+
+
 def test_a_report_that_cannot_be_written(run: Run, original: Path, tmp_path: Path) -> None:
     page = tmp_path / "no" / "r.html"
     code, out, err = run(original.with_name("good.png"), "--original", original, "--report", page)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from antiforgery.targets.partner import Partner
 
 _DOES_NOT_HOLD = 1
+_PAGE = b"<!doctype html>"
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +67,8 @@ def verify(
 
     with _no_verdict_is_no_answer():
         _refuse_same_file(protected, original)
+        if report is not None:
+            _refuse_another_file(report)
         partners = _partners(partner or ())
         verdict = judge_files(
             protected,
@@ -109,6 +112,19 @@ def _refuse_same_file(protected: Path, original: Path) -> None:
         )
 
 
+def _refuse_another_file(report: Path) -> None:
+    """A page takes the place of a former one, and never that of a photo."""
+    from antiforgery.errors import UsageError
+
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {report} is to be a page: give it a name that ends in .html.")
+    if not report.is_file():
+        return
+    with report.open("rb") as file:
+        if not file.read(len(_PAGE)).lower().startswith(_PAGE):
+            raise UsageError(f"--report {report} exists and is no page: choose another name.")
+
+
 def _targets(named: Sequence[str] | None) -> tuple[str, ...]:
     from antiforgery import presets
 
@@ -129,8 +145,10 @@ def _text(verdict: Verdict) -> str:
     """The verdict as a table and sentences."""
     from antiforgery.report import headline, scope, visibility
 
-    lines = [headline(verdict), "", *_table(verdict), "", visibility(verdict), scope(verdict)]
-    return "\n".join(lines + [f"note: {each}" for each in (*verdict.warnings, *verdict.notes)])
+    # First what the verdict may not be about: nobody reads on after a good one.
+    lines = [f"warning: {each}" for each in verdict.warnings]
+    lines += [headline(verdict), "", *_table(verdict), "", visibility(verdict), scope(verdict)]
+    return "\n".join(lines + [f"note: {each}" for each in verdict.notes])
 
 
 def _table(verdict: Verdict) -> list[str]:
