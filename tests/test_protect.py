@@ -86,6 +86,11 @@ def test_a_photo_larger_than_its_canvas_takes_fewer_steps(
     assert totals[1] == {3}
 
 
+def test_one_name_is_no_list_of_targets(pixels: Pixels) -> None:
+    with pytest.raises(UsageError, match=r'targets is a list, such as \["stargan"\]'):
+        af.protect(pixels, targets="stargan")
+
+
 def test_nothing_is_made_against_what_is_there_to_judge(pixels: Pixels) -> None:
     with pytest.raises(UsageError, match="stargan-b is there to tell how well"):
         af.protect(pixels, targets=["stargan-b"])

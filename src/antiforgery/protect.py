@@ -134,6 +134,8 @@ def protect(
         ``antiforgery.protect("me.jpg").save("me.protected.jpg")``, or with a bar and a way to stop:
         ``antiforgery.protect("me.jpg", report=print, cancel=stop.is_set)``
     """
+    if isinstance(targets, str):
+        raise UsageError(f'targets is a list, such as ["{targets}"].')
     named = tuple(
         target if isinstance(target, str) else known_targets.resolve(target).card.name
         for target in targets or ()

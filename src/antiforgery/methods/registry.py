@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,15 +23,24 @@ def create(name: str, options: Mapping[str, Any]) -> Method:
     known = _classes()
     if name not in known:
         raise UsageError(f"There is no method {name}: choose among {', '.join(sorted(known))}.")
+    _refuse_unknown(options, known[name])
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
-    try:
-        return known[name](**plain)
-    except TypeError as error:
-        raise UsageError(f"The method {name} cannot be made: {error}.") from error
+    make: Callable[..., Method] = known[name]
+    return make(**plain)
+
+
+def _refuse_unknown(options: Mapping[str, Any], method: type[Method]) -> None:
+    """Raise ``UsageError`` for an option that ``method`` does not have, with what may be meant."""
+    known = [option.name for option in fields(method)]
+    for option in options:
+        if option not in known:
+            close = difflib.get_close_matches(option, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"choose among {', '.join(known)}."
+            raise UsageError(f"The method {method.name} has no option {option}: {hint}")
 
 
 @cache
-def _classes() -> Mapping[str, Callable[..., Method]]:
+def _classes() -> Mapping[str, type[Method]]:
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         importlib.import_module(f"{package}.{module.name}")
