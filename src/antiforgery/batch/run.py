@@ -164,7 +164,7 @@ class _Gate:
         digest = sha256_of(item.source)
         noted = self._manifests[item.root].find(item.name)
         taken = _is_there(item.output)
-        entry = self._entry_of(item, noted, digest) if item.output.is_file() else None
+        entry = self._entry_of(item, digest) if item.output.is_file() else None
         if entry is not None and not self._overwrite and self._describes(entry, digest):
             reason = "It is up to date: same photo, same settings."
             return Record(item.source, item.output, "skipped", facts=entry.verdict, reason=reason)
@@ -178,20 +178,20 @@ class _Gate:
             )
         return _Admitted(item, digest, replaces=taken)
 
-    def _entry_of(self, item: Item, noted: Entry | None, input_sha256: str) -> Entry | None:
+    def _entry_of(self, item: Item, input_sha256: str) -> Entry | None:
         """What is known about an output, if it is as we wrote it.
 
         A run over a folder above or below may have written it, and knows it then.
         """
-        others = [self._noted_in(folder, item.output) for folder in item.output.parents]
+        noted = [self._noted_in(folder, item.output) for folder in item.output.parents]
         written = sha256_of(item.output)
-        entries = [each for each in (noted, *others) if each and each.output_sha256 == written]
+        entries = [each for each in noted if each and each.output_sha256 == written]
         return max(entries, key=lambda each: self._describes(each, input_sha256), default=None)
 
     def _noted_in(self, folder: Path, output: Path) -> Entry | None:
-        if folder not in self._others:
+        if folder not in self._manifests and folder not in self._others:
             self._others[folder] = _readable_manifest(folder)
-        manifest = self._others[folder]
+        manifest = self._manifests.get(folder) or self._others.get(folder)
         return None if manifest is None else manifest.find(output.relative_to(folder).as_posix())
 
     def _is_left(self, item: Item, noted: Entry | None) -> bool:

@@ -339,18 +339,25 @@ def number(name: str, value: object) -> float:
     return value
 
 
+def require(method: Method, usable: Callable[[float], bool], told: str, *names: str) -> None:
+    """Raise ``UsageError`` unless the options of those names are finite numbers and ``usable``.
+
+    ``told`` says what they have to be.
+    """
+    for name in names:
+        value = number(name, getattr(method, name))
+        if not usable(value):
+            raise UsageError(f"{name} is {told}, not {value}.")
+
+
 def require_above_zero(method: Method, *names: str) -> None:
     """Raise ``UsageError`` unless the options of those names are finite numbers above 0."""
-    for name in names:
-        if not number(name, getattr(method, name)) > 0:
-            raise UsageError(f"{name} is a number above 0, not {getattr(method, name)}.")
+    require(method, lambda value: value > 0, "a number above 0", *names)
 
 
 def require_from_zero(method: Method, *names: str) -> None:
     """Raise ``UsageError`` unless the options of those names are finite numbers from 0 on."""
-    for name in names:
-        if not number(name, getattr(method, name)) >= 0:
-            raise UsageError(f"{name} is a number from 0 on, not {getattr(method, name)}.")
+    require(method, lambda value: value >= 0, "a number from 0 on", *names)
 
 
 def check_images(images: Tensor) -> None:

@@ -41,7 +41,7 @@ from antiforgery.methods.base import (
     Ask,
     Ledger,
     Method,
-    number,
+    require,
     require_above_zero,
     require_from_zero,
 )
@@ -145,9 +145,7 @@ class RobustLab(Method):
         require_above_zero(self, "steps_factor", "psnr", "step", "reward_middle", "goal")
         require_from_zero(self, "spare", "price", "masking", "colour")
         for name, usable, told in _RANGES:
-            value = number(name, getattr(self, name))
-            if not usable(value):
-                raise UsageError(f"{name} is {told}, not {value}.")
+            require(self, usable, told, name)
         if not _shares(self.universal):
             raise UsageError(
                 f"universal is a list of shares from 0 to 1, such as [0.3], not {self.universal}."
