@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import fields
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import unquote
 
 import pytest
 
 from antiforgery import encoders, targets
+from antiforgery.batch.record import Record, Status
 from antiforgery.benchmark.editing import EMBEDDER, EMBEDDER_SHA256
 from antiforgery.benchmark.landmarks import PFLD, PFLD_SHA256
+from antiforgery.judge import (
+    EvasionVerdict,
+    IdentityVerdict,
+    TargetVerdict,
+    Verdict,
+    Visibility,
+)
 from antiforgery.photo.templates import Template
 from antiforgery.targets import templates
 from antiforgery.targets.architecture import Architecture, architectures
 from antiforgery.targets.card import TargetCard
 from antiforgery.training import landmark_teacher
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "targets"
@@ -227,3 +240,18 @@ def test_the_table_of_rooms_is_the_contract_in_force() -> None:
     rows = re.findall(r"^\| (\d+) \| (`.*?) \|", text, flags=re.MULTILINE)
     assert [int(level) for level, _ in rows] == list(reversed(range(len(layers))))
     assert [set(re.findall(r"`(\w+)`", rooms)) for _, rooms in rows] == layers
+
+
+@pytest.mark.parametrize(
+    "kind", [Verdict, Visibility, TargetVerdict, EvasionVerdict, IdentityVerdict]
+)
+def test_every_field_of_a_verdict_is_explained(kind: type[DataclassInstance]) -> None:
+    page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    assert {f"`{each.name}`" for each in fields(kind)} <= set(re.findall("`[^`]+`", page))
+
+
+def test_every_key_of_a_photos_line_is_explained(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "json.md").read_text(encoding="utf-8")
+    line = Record(tmp_path, None, "failed", error="It is broken.").to_json()
+    assert {f"`{key}`" for key in line} <= set(re.findall("`[^`]+`", page))
+    assert {f"`{status}`" for status in get_args(Status)} <= set(re.findall("`[^`]+`", page))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.data import astronaut
 from skimage.metrics import peak_signal_noise_ratio
@@ -112,9 +113,23 @@ def test_an_original_that_is_another_picture_is_doubted(
     photo: Photo, changed: Photo, toy_target: Target
 ) -> None:
     mirrored = photo.with_pixels(np.ascontiguousarray(photo.pixels[:, ::-1]))
-    (doubt,) = judge(mirrored, photo, [toy_target], evasions=[]).warnings
+    doubtful = judge(mirrored, photo, [toy_target], evasions=[])
+    assert not doubtful.visibility.is_of_one_photo
+    (doubt,) = doubtful.warnings
     assert "is this the original" in doubt
-    assert judge(photo, changed, [toy_target], evasions=[]).warnings == ()
+    sound = judge(photo, changed, [toy_target], evasions=[])
+    assert sound.visibility.is_of_one_photo
+    assert sound.warnings == ()
+
+
+def test_a_protected_photo_and_its_original_are_not_taken_for_each_other(
+    photo: Photo, changed: Photo, tmp_path: Path
+) -> None:
+    original, ours = tmp_path / "a.png", tmp_path / "b.png"
+    Image.fromarray(photo.pixels).save(original)
+    write_photo(changed, ours)
+    with pytest.raises(UsageError, match=r"b\.png is an output of ours and .*a\.png is none"):
+        judge_files(original, ours, evasions=[])
 
 
 def test_photos_of_different_sizes_are_refused(photo: Photo, toy_target: Target) -> None:

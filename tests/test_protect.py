@@ -452,8 +452,10 @@ def test_an_original_is_never_overwritten(
     Image.fromarray(pixels).save(photo)
     before = photo.read_bytes()
 
-    with pytest.raises(UsageError, match="original"):
-        quickly(photo, toy_target).save(photo, overwrite=True)
+    with Image.open(photo) as opened:
+        for source in (photo, opened):
+            with pytest.raises(UsageError, match="original"):
+                quickly(source, toy_target).save(photo, overwrite=True)
     assert photo.read_bytes() == before
 
 

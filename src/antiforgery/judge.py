@@ -53,6 +53,11 @@ class Visibility:
     delta_e_mean: float
     delta_e_max: float
 
+    @property
+    def is_of_one_photo(self) -> bool:
+        """Whether the two are as near as a protected photo is to its original."""
+        return self.psnr >= _ANOTHER_PICTURE
+
 
 @dataclass(frozen=True)
 class IdentityVerdict:
@@ -278,7 +283,7 @@ def _doubts(faces: Sequence[Face], visibility: Visibility) -> Iterator[str]:
     """Whether the verdict is about what it seems to be about."""
     if not faces:
         yield "No face was found in the protected photo, so the whole picture was judged as one."
-    if visibility.psnr < _ANOTHER_PICTURE:
+    if not visibility.is_of_one_photo:
         yield (
             f"The photos are {visibility.psnr:.1f} dB apart (PSNR), further than protection moves "
             "one: is this the original that the protected one was made from?"
@@ -363,11 +368,18 @@ def judge_files(
 ) -> Verdict:
     """Judge two files.
 
-    Raises ``PhotoError`` for a file that is not a photo, and as :func:`judge` does.
+    Raises ``PhotoError`` for a file that is not a photo, ``UsageError`` where the two are swapped,
+    and as :func:`judge` does.
     """
+    before, after = read_photo(original), read_photo(protected)
+    if before.protected and not after.protected:
+        raise UsageError(
+            f"{original} is an output of ours and {protected} is none: give the protected photo "
+            "first and the one that it was made from as the original."
+        )
     return judge(
-        read_photo(original),
-        read_photo(protected),
+        before,
+        after,
         targets,
         evasions=evasions,
         partners=partners,

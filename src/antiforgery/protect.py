@@ -238,12 +238,15 @@ def as_photo(source: str | Path | Photo | Image | Pixels | Tensor) -> Photo:
 
 
 def _photo_of_image(image: Image) -> Photo:
-    """A PIL image in any mode, upright, with its alpha and profile."""
+    """A PIL image in any mode, upright, with its alpha, its profile and the file it is from."""
     icc = image.info.get("icc_profile")
     turned = raster.upright(image)
     pixels, alpha = raster.to_arrays(turned, icc)
     metadata = Metadata(icc=None if image.mode == "CMYK" else icc)
-    return replace(_photo_of(pixels), alpha=alpha, metadata=metadata)
+    # Known, so that the file can no more be overwritten than one that was named.
+    name = getattr(image, "filename", "")
+    path = Path(name) if name and isinstance(name, (str, Path)) else None
+    return replace(_photo_of(pixels), path=path, alpha=alpha, metadata=metadata)
 
 
 def _photo_of(pixels: Pixels) -> Photo:

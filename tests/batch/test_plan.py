@@ -97,6 +97,16 @@ def test_a_file_is_tried_whatever_its_name(album: Path) -> None:
     assert make_plan([album / "notes.txt"]).items[0].output.name == "notes.protected.txt"
 
 
+def test_other_pictures_of_a_folder_are_left_and_told(album: Path) -> None:
+    moving = album / "sub" / "moving.GIF"
+    moving.write_bytes(b"picture")
+    (album / ".hidden.gif").write_bytes(b"picture")
+    plan = make_plan([album])
+    assert plan.left == (moving,)
+    assert len(plan.items) == plan.size == 2
+    assert make_plan([moving]).left == ()
+
+
 def test_nothing_matches(tmp_path: Path) -> None:
     assert make_plan([tmp_path]).size == 0
 

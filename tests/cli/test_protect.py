@@ -203,6 +203,17 @@ def test_a_rerun_skips_and_is_a_success(run: Run, photos: Path) -> None:
     assert run(photos, "--strength", "subtle")[1].count("\n") == 2
 
 
+def test_pictures_that_a_folder_keeps_to_itself_are_named(run: Run, photos: Path) -> None:
+    for number in range(7):
+        (photos / f"m{number}.gif").write_bytes(b"picture")
+    code, out, err = run(photos)
+    assert (code, len(out.splitlines())) == (0, 2)
+    told = err.splitlines()[0]
+    assert told.startswith("Left alone, because in folders only JPEG, PNG,")
+    assert f"{photos / 'm4.gif'} and 2 more. Name a GIF itself" in told
+    assert "Left alone" not in run(photos, "--quiet", "--overwrite")[2]
+
+
 def test_an_output_under_another_name_is_not_protected_twice(run: Run, tmp_path: Path) -> None:
     from antiforgery.photo import read_photo, write_photo
 

@@ -160,6 +160,20 @@ def test_what_does_not_hold_leaves_with_one(run: Run, original: Path) -> None:
     assert out.startswith("Not every forgery")
 
 
+def test_a_verdict_on_another_photo_than_the_original_leaves_with_one(
+    run: Run, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = import_module("antiforgery.judge")
+    plain = judge.judge_files
+
+    def far_apart(*arguments: Any, **options: Any) -> Verdict:
+        verdict: Verdict = plain(*arguments, **options)
+        return replace(verdict, visibility=Visibility(12.0, 0.1, 30.0, 90.0))
+
+    monkeypatch.setattr(judge, "judge_files", far_apart)
+    assert run(original.with_name("good.png"), "--original", original)[0] == 1
+
+
 def test_json_is_strict(run: Run, original: Path) -> None:
     code, out, _ = run(original.with_name("good.png"), "--original", original, "--json")
     assert code == 0

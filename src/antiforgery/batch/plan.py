@@ -18,8 +18,13 @@ PHOTO_SUFFIXES = frozenset(
 )  # fmt: skip
 """What a walk through a folder takes for a photo; a file named by the person is always tried."""
 
-_OTHER_PICTURES = frozenset({".apng", ".bmp", ".gif"})
-"""Endings that no folder has by intention either."""
+_OTHER_PICTURES = frozenset(
+    {
+        ".apng", ".arw", ".bmp", ".cr2", ".cr3", ".dng", ".gif", ".jp2", ".jxl", ".nef", ".orf",
+        ".raf", ".rw2",
+    }
+)  # fmt: skip
+"""What a walk leaves alone and says so; endings that no folder has by intention either."""
 
 PROTECTED_MARK = ".protected"
 
@@ -53,11 +58,15 @@ class Notice:
 
 @dataclass(frozen=True)
 class Plan:
-    """``items`` in the order of work; ``skipped`` are our own outputs; ``problems`` will fail."""
+    """``items`` in the order of work; ``skipped`` are our own outputs; ``problems`` will fail.
+
+    ``left`` are pictures in folders of a kind that is protected only where it is named, if at all.
+    """
 
     items: tuple[Item, ...]
     skipped: tuple[Notice, ...] = ()
     problems: tuple[Notice, ...] = ()
+    left: tuple[Path, ...] = ()
 
     @property
     def size(self) -> int:
@@ -91,13 +100,13 @@ def make_plan(inputs: Sequence[Path], out: str | None = None) -> Plan:
             file system (case and accents folded).
     """
     folder = _output_folder(inputs, out)
-    found, skipped, problems = _find(inputs, folder)
+    found, skipped, problems, left = _find(inputs, folder)
     if out is not None and folder is None:
         items = [Item(each.source, Path(out), Path(out).parent) for each in found]
     else:
         items = [_item(each, folder) for each in found]
     _refuse_collisions(items)
-    return Plan(tuple(items), tuple(skipped), tuple(problems))
+    return Plan(tuple(items), tuple(skipped), tuple(problems), tuple(left))
 
 
 def _output_folder(inputs: Sequence[Path], out: str | None) -> Path | None:
@@ -129,11 +138,15 @@ def _output_folder(inputs: Sequence[Path], out: str | None) -> Path | None:
 
 def _find(
     inputs: Sequence[Path], folder: Path | None
-) -> tuple[list[_Found], list[Notice], list[Notice]]:
+) -> tuple[list[_Found], list[Notice], list[Notice], list[Path]]:
     found: dict[str, _Found] = {}
     skipped: dict[str, Notice] = {}
     problems: list[Notice] = []
+    left: list[Path] = []
     for each in _expand(inputs, folder):
+        if isinstance(each, Path):
+            left.append(each)
+            continue
         if isinstance(each, Notice):
             problems.append(each)
             continue
@@ -143,10 +156,10 @@ def _find(
             skipped.setdefault(identity, Notice(each.source, sentence))
         else:
             found.setdefault(identity, each)
-    return list(found.values()), list(skipped.values()), problems
+    return list(found.values()), list(skipped.values()), problems, left
 
 
-def _expand(inputs: Iterable[Path], folder: Path | None) -> Iterator[_Found | Notice]:
+def _expand(inputs: Iterable[Path], folder: Path | None) -> Iterator[_Found | Notice | Path]:
     for path in inputs:
         if _is_dir(path):
             yield from _walk(path, folder)
@@ -156,8 +169,11 @@ def _expand(inputs: Iterable[Path], folder: Path | None) -> Iterator[_Found | No
             yield Notice(path, f"There is no file or folder {path}: check its name.")
 
 
-def _walk(top: Path, folder: Path | None) -> Iterator[_Found | Notice]:
-    """The photos under ``top``, sorted; not the hidden ones, and not those of the output folder."""
+def _walk(top: Path, folder: Path | None) -> Iterator[_Found | Notice | Path]:
+    """The photos under ``top``, sorted; not the hidden ones, and not those of the output folder.
+
+    Other pictures come as bare paths.
+    """
     unreadable: list[OSError] = []
     ours = None if folder is None else os.path.realpath(folder)
     # A walk into "-o album/out" of an earlier run would protect what is protected already.
@@ -171,8 +187,12 @@ def _walk(top: Path, folder: Path | None) -> Iterator[_Found | Notice]:
         )
         for name in sorted(files):
             source = Path(where, name)
-            if not name.startswith(".") and source.suffix.lower() in PHOTO_SUFFIXES:
+            if name.startswith("."):
+                continue
+            if source.suffix.lower() in PHOTO_SUFFIXES:
                 yield _Found(source, source.relative_to(top))
+            elif source.suffix.lower() in _OTHER_PICTURES:
+                yield source
     for error in unreadable:
         path = Path(str(error.filename))
         yield Notice(path, f"The folder {path} cannot be read: {error.strerror}.")

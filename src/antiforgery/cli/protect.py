@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _NOTHING_TO_DO = 3
 _SOME_FAILED = 1
+_NAMED_AT_MOST = 5
 
 
 def register(app: typer.Typer) -> None:
@@ -148,6 +149,8 @@ def protect(
             _refuse_what_no_method_takes(settings)
         plan = make_plan(inputs, out)
         with open_console(plan.size, as_json=as_json, quiet=quiet) as console:
+            if plan.left:
+                console.say(_left_alone(plan.left))
             if plan.size == 0:
                 console.say("No photos were found in what was named: nothing to do.")
                 raise typer.Exit(_NOTHING_TO_DO)
@@ -238,6 +241,16 @@ def _show_all(records: Iterable[Record], console: Console) -> int:
 
 def _tally(counts: Counter[str]) -> str:
     return ", ".join(f"{count} {status}" for status, count in counts.items()) or "nothing"
+
+
+def _left_alone(pictures: Sequence[Path]) -> str:
+    named = ", ".join(map(str, pictures[:_NAMED_AT_MOST]))
+    more = len(pictures) - _NAMED_AT_MOST
+    return (
+        "Left alone, because in folders only JPEG, PNG, WebP, TIFF, AVIF and HEIC are taken: "
+        f"{named}{f' and {more} more' if more > 0 else ''}. Name a GIF itself to have its first "
+        "frame protected."
+    )
 
 
 def _is_ours(path: Path) -> bool:

@@ -59,9 +59,9 @@ def verify(
 ) -> None:
     """Forge a protected photo and its original, and say what became of the forgeries.
 
-    Exit codes: 0 every target is disrupted without an evasion, 1 not every one, 2 there is no
-    verdict (usage, a photo that cannot be read, or a failure that nobody foresaw), 4 weights
-    missing.
+    Exit codes: 0 every target is disrupted without an evasion, 1 not every one, or this is hardly
+    the original, 2 there is no verdict (usage, a photo that cannot be read, or a failure that
+    nobody foresaw), 4 weights missing.
     """
     from antiforgery.judge import judge_files
 
@@ -84,7 +84,7 @@ def verify(
     typer.echo(told)
     if report is not None:
         typer.echo(f"The report is in {report}", err=True)
-    if not verdict.holds:
+    if not (verdict.holds and verdict.visibility.is_of_one_photo):
         raise typer.Exit(_DOES_NOT_HOLD)
 
 

@@ -216,7 +216,11 @@ def _require_known(name: str) -> None:
     if name in known:
         return
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known) or 'none'}"
+    others = (
+        f"there are: {', '.join(known) or 'none'}; weights that a published system comes with are "
+        "added by `antiforgery targets add FILE`"
+    )
+    hint = f"did you mean '{close[0]}'?" if close else others
     raise UsageError(f"there is no target '{name}'; {hint}")
 
 
