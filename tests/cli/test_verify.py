@@ -280,12 +280,12 @@ def test_a_report_takes_no_other_file_s_place(
     run: Run, original: Path, tmp_path: Path, asked: Asked, name: str
 ) -> None:
     place = tmp_path / name
-    place.write_bytes(b"somebody's own")
+    place.write_bytes(b"<!doctype html>\n<p>somebody's own</p>")
     good = original.with_name("good.png")
     code, out, err = run(good, "--original", original, "--report", place)
     assert (code, out, asked) == (2, "", [])
     assert f"--report {place}" in err
-    assert place.read_bytes() == b"somebody's own"
+    assert place.read_bytes() == b"<!doctype html>\n<p>somebody's own</p>"
 
 
 def test_a_report_replaces_a_former_one(run: Run, original: Path, tmp_path: Path) -> None:

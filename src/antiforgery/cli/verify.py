@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from antiforgery.targets.partner import Partner
 
 _DOES_NOT_HOLD = 1
-_PAGE = b"<!doctype html>"
 
 
 def register(app: typer.Typer) -> None:
@@ -115,14 +114,12 @@ def _refuse_same_file(protected: Path, original: Path) -> None:
 def _refuse_another_file(report: Path) -> None:
     """A page takes the place of a former one, and never that of a photo."""
     from antiforgery.errors import UsageError
+    from antiforgery.report import is_page
 
     if report.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {report} is to be a page: give it a name that ends in .html.")
-    if not report.is_file():
-        return
-    with report.open("rb") as file:
-        if not file.read(len(_PAGE)).lower().startswith(_PAGE):
-            raise UsageError(f"--report {report} exists and is no page: choose another name.")
+    if report.is_file() and not is_page(report):
+        raise UsageError(f"--report {report} exists and is no page of ours: choose another name.")
 
 
 def _targets(named: Sequence[str] | None) -> tuple[str, ...]:

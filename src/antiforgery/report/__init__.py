@@ -1,6 +1,7 @@
 """A verdict for people: sentences, a before/after sheet, and a page that explains itself."""
 
 from antiforgery.report.html import Section as Section
+from antiforgery.report.html import is_page as is_page
 from antiforgery.report.html import write_report as write_report
 from antiforgery.report.pictures import Picture as Picture
 from antiforgery.report.pictures import difference as difference
@@ -24,6 +25,7 @@ __all__ = [
     "difference",
     "forgery_sections",
     "headline",
+    "is_page",
     "number",
     "percent",
     "photo_section",

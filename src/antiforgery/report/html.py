@@ -28,6 +28,14 @@ from antiforgery.report.words import (
 if TYPE_CHECKING:
     from antiforgery.judge import TargetVerdict, Verdict
 
+_FIRST = """
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="generator" content="antiforgery">
+""".lstrip()
+"""How a page begins: by that a former one is told from a page of somebody else's."""
 _PICTURE_SIDE = 640
 
 _STYLE = """
@@ -78,12 +86,18 @@ def write_report(
     write_over(path, page(verdict, sections, title=title).encode())
 
 
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that :func:`write_report` wrote. """
+    first = _FIRST.encode()
+    with path.open("rb") as file:
+        return file.read(len(first)) == first
+
+
 def page(verdict: Verdict, sections: Sequence[Section], *, title: str) -> str:
     """The page's text."""
     return "\n".join(
         (
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f'{_FIRST}<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{escape(title)}</title>\n<style>\n{_STYLE}\n</style>\n</head>\n<body>\n<main>",
             f"<h1>{escape(title)}</h1>",
             _verdict(verdict),
