@@ -87,7 +87,7 @@ def write_report(
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page that :func:`write_report` wrote. """
+    """Whether a file is a page that :func:`write_report` wrote."""
     first = _FIRST.encode()
     with path.open("rb") as file:
         return file.read(len(first)) == first
