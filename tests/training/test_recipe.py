@@ -97,6 +97,16 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         OwnRecipe.read(tmp_path / "absent.toml")
 
 
+def test_what_a_step_changes_counts_at_once(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(4, 4, bias=False)
+    ones = torch.ones(1, 4)
+    with read(tmp_path, TEXT).autocast(torch.device("cpu")):
+        before = layer(ones).detach()
+        with torch.no_grad():
+            layer.weight.mul_(2)
+        assert torch.equal(layer(ones), 2 * before)
+
+
 def test_precision_is_that_of_matrix_products(tmp_path: Path) -> None:
     factor, cpu = torch.ones(2, 2), torch.device("cpu")
     half = read(tmp_path, TEXT)

@@ -103,7 +103,10 @@ class Recipe:
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
         """A context in which matrix products are done in the recipe's precision."""
         enabled = self.precision == "bfloat16"
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+        # A cache would keep the weights of before a step for all that comes after it inside.
+        return torch.autocast(
+            device.type, dtype=torch.bfloat16, enabled=enabled, cache_enabled=False
+        )
 
     def facts(self) -> dict[str, Any]:
         """The recipe as JSON has it, for checkpoints."""
