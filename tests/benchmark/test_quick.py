@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from antiforgery.benchmark import quick
+from antiforgery.benchmark.answers import summarise_target
 from antiforgery.benchmark.photos import dev_faces, portraits
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.errors import UsageError
+from antiforgery.photo.decode import read_photo
+from antiforgery.presets import Settings
 
 RESULT = Path(__file__).parents[2] / "benchmarks" / "results" / "quick.json"
 
@@ -77,9 +81,7 @@ def test_rates_are_averaged_over_photos() -> None:
         }
 
     rates, distances = [1.0, 0.6, 0.8], [0.3, 0.1, 0.2]
-    summed = quick.summarise_target(
-        [answer(rate, l2) for rate, l2 in zip(rates, distances, strict=True)]
-    )
+    summed = summarise_target([answer(rate, l2) for rate, l2 in zip(rates, distances, strict=True)])
 
     assert summed["success_rate"]["mean"] == pytest.approx(statistics.fmean(rates))
     assert summed["conditions"]["Male"] == {"l2": 0.2, "success_rate": 1.0}
@@ -103,6 +105,43 @@ def test_dev_faces_come_in_the_order_of_the_table_with_their_labels(shared: Path
     assert labels is not None
     assert labels["Black_Hair"].tolist() == [1.0]
     assert labels["Male"].shape == (1,)
+
+
+def test_a_whole_run_is_told_and_interrupted_goes_on(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+    said: list[str] = []
+
+    def noisy(settings: Settings, source: Path, **_more: object) -> SimpleNamespace:
+        photo = read_photo(source)
+        chance = np.random.default_rng(len(made))
+        noise = chance.integers(-9, 10, photo.pixels.shape)
+        made.append(source)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        changed = (photo.pixels + noise).clip(0, 255).astype(np.uint8)
+        return SimpleNamespace(photo=photo.with_pixels(changed))
+
+    monkeypatch.setattr(quick, "protect_with", noisy)
+    monkeypatch.setattr(quick, "measure_commands", lambda photo, out: {})
+    plan = quick.Run(shared / "data", tmp_path, faces=2, portraits=1)
+    with pytest.raises(KeyboardInterrupt):
+        quick.run(plan, said.append)
+    told = json.loads(quick.run(plan, said.append).read_text())
+
+    # Two faces in three rows, a portrait in two, and a pair of two presets for each face.
+    assert len(made) - 1 == 2 * 3 + 1 * 2 + 2 * 2
+    assert any(line.startswith("portraits: 1 of 1") for line in said)
+    committed = json.loads(RESULT.read_text())
+    assert told.keys() == committed.keys()
+    assert [row["photos"] for row in told["rows"].values()] == [2, 2, 2, 1, 1]
+    assert told["rows"]["subtle"].keys() >= committed["rows"]["subtle"].keys()
+    # As uniform as this noise is: integers from -9 to 9 have a variance of 30.
+    uniform = 10 * np.log10(255**2 / 30)
+    assert told["rows"]["subtle"]["visibility"]["psnr"]["mean"] == pytest.approx(uniform, abs=0.3)
+    balanced = told["rows"]["balanced"]["visibility"]["psnr"]["mean"]
+    assert told["random_control"]["visibility"]["psnr"]["mean"] == pytest.approx(balanced, abs=0.1)
 
 
 def test_committed_results_hold_what_the_protocol_asks() -> None:

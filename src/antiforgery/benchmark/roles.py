@@ -16,8 +16,8 @@ from typing import Any
 
 from antiforgery import presets, targets
 from antiforgery.benchmark import result
+from antiforgery.benchmark.answers import summarise_target, summarise_visibility
 from antiforgery.benchmark.photos import Sample, digest, portraits
-from antiforgery.benchmark.quick import summarise_target
 from antiforgery.benchmark.statistics import estimate
 from antiforgery.errors import UsageError
 from antiforgery.judge import Verdict, judge
@@ -31,7 +31,6 @@ from antiforgery.targets.partner import partner_in
 NAME = "roles"
 VERSION = 1
 SEED = 0
-_VISIBILITY = ("psnr", "ssim", "delta_e_mean", "delta_e_max")
 
 
 @dataclass(frozen=True)
@@ -112,10 +111,7 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     return {
         "photos": len(verdicts),
         "seconds_median": statistics.median(each.seconds for each in measured),
-        "visibility": {
-            name: asdict(estimate([getattr(each.visibility, name) for each in verdicts]))
-            for name in _VISIBILITY
-        },
+        "visibility": summarise_visibility([asdict(each.visibility) for each in verdicts]),
         "roles": {name: summarise_target(found) | _likeness(found) for name, found in rows.items()},
     }
 
