@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import CancelledError, UsageError
 from antiforgery.targets.stargan import ATTRIBUTES, generator_of
 from antiforgery.training import stargan
 from antiforgery.training.data import load_faces
@@ -127,6 +127,34 @@ def test_the_critic_learns_as_often_as_its_stage_says(faces: Path, tiny: EditorR
         for optimizer in (trainee.generator_adam, trainee.critic_adam)
     ]
     assert taken == [{2}, {6}]
+
+
+def test_a_stage_may_begin_with_a_critic_of_its_own(
+    faces: Path, tiny: EditorRecipe, tmp_path: Path
+) -> None:
+    fresh = replace(tiny.stages[1], fresh_critic_steps=5)
+    whole_recipe = replace(tiny, stages=(tiny.stages[0], fresh))
+    whole = run(Job(stargan.TRAINING, whole_recipe, faces, tmp_path / "whole", 3))
+    state = torch.load(tmp_path / "whole" / "checkpoint.pt", weights_only=True)["trainee"]
+    taken = {int(each["step"]) for each in state["critic_adam"]["state"].values()}
+    # Five alone, and one beside each of the generator's.
+    assert taken == {5 + fresh.steps}
+    assert {int(each["step"]) for each in state["generator_adam"]["state"].values()} == {4}
+
+    # Stopped before the stage and within it, the same critic is there.
+    halved = replace(tiny, stages=tiny.stages[:1])
+    run(Job(stargan.TRAINING, halved, faces, tmp_path / "parts", 3))
+    # Asked twice a step.
+    left = iter([True, True])
+    with pytest.raises(CancelledError):
+        run(
+            Job(stargan.TRAINING, whole_recipe, faces, tmp_path / "parts", 3),
+            stop=lambda: next(left, False),
+        )
+    parts = run(Job(stargan.TRAINING, whole_recipe, faces, tmp_path / "parts", 3))
+    tensors = load_file(whole)
+    for name, tensor in load_file(parts).items():
+        assert torch.equal(tensor, tensors[name]), name
 
 
 def test_a_critic_that_has_learnt_nothing_yet_passes_signals_on() -> None:

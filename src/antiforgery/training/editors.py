@@ -12,9 +12,10 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -36,12 +37,14 @@ class CriticStage(Stage):
 
     ``weight_classification`` is how much a requested edit counts; ``switch_share`` how many of the
     single edits flip an attribute that is no hair colour; ``critic_steps`` how often the critic
-    learns before the generator does once, each time on faces of its own.
+    learns before the generator does once, each time on faces of its own. With
+    ``fresh_critic_steps`` a new critic comes with the stage, and learns alone for so many.
     """
 
     weight_classification: float = 1.0
     switch_share: float = 0.4
     critic_steps: Positive = 1
+    fresh_critic_steps: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,19 +169,27 @@ class CriticTrainee(Trainee):
         self.data = data
         self.device = device
         self.generator = generator.to(device)
-        self.critic = Discriminator(recipe.discriminator_dim, len(recipe.attributes)).to(device)
         self.generator_adam = torch.optim.Adam(
             self.generator.parameters(), recipe.learning_rate, recipe.betas
         )
+        self.parts: dict[str, Part] = {
+            "generator": self.generator,
+            "generator_adam": self.generator_adam,
+        }
+        self._critic_of = 0
+        """The stage that the critic began with."""
+        self._begin_critic()
+
+    def _begin_critic(self) -> None:
+        """A critic that knows nothing yet."""
+        recipe = self.recipe
+        self.critic = Discriminator(recipe.discriminator_dim, len(recipe.attributes))
+        self.critic.to(self.device)
         self.critic_adam = torch.optim.Adam(
             self.critic.parameters(), recipe.learning_rate_critic, recipe.betas
         )
-        self.parts: dict[str, Part] = {
-            "generator": self.generator,
-            "critic": self.critic,
-            "generator_adam": self.generator_adam,
-            "critic_adam": self.critic_adam,
-        }
+        self.parts["critic"] = self.critic
+        self.parts["critic_adam"] = self.critic_adam
 
     @abstractmethod
     def forge(self, images: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -206,7 +217,10 @@ class CriticTrainee(Trainee):
         """Faces ``(N, 3, H, W)`` in [-1, 1] after that one edit, for the sheet."""
 
     def enter(self, stage: int) -> None:
-        """Read the faces at the stage's size, those of the sheet among the dev faces."""
+        """Read the faces at the stage's size, and begin a new critic where there is to be one.
+
+        Those of the sheet are dev faces.
+        """
         self.stage = self.recipe.stages[stage]
         attributes, size = self.recipe.attributes, self.stage.size
         self.faces = load_faces(
@@ -217,6 +231,16 @@ class CriticTrainee(Trainee):
             keep=lambda group: group % self.recipe.held_out_every != 0,
         )
         self.shown = load_faces(self.data, "dev", attributes=attributes, size=size, limit=SHOWN)
+        self.renew_critic(stage)
+
+    def renew_critic(self, stage: int) -> None:
+        """Begin a new critic in a stage that wants one, unless it is there already."""
+        if not self.stage.fresh_critic_steps or self._critic_of == stage:
+            return
+        self._begin_critic()
+        self._critic_of = stage
+        for step in range(self.stage.fresh_critic_steps):
+            self._teach_critic(step)
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """Both networks'."""
@@ -224,17 +248,22 @@ class CriticTrainee(Trainee):
 
     def update(self, step: int) -> dict[str, float]:
         """One step of the generator on random faces, after those of the critic."""
+        for _ in range(self.stage.critic_steps - 1):
+            self._teach_critic(step)
         with self.recipe.autocast(self.device):
-            for _ in range(self.stage.critic_steps - 1):
-                images, labels = self._random_faces()
-                with torch.no_grad():
-                    forged, _ = self.forge(images, self.draw(labels))
-                self._update_critic(step, images, forged, labels)
             images, labels = self._random_faces()
             targets = self.draw(labels)
             forged, price = self.forge(images, targets)
             losses = self._update_critic(step, images, forged.detach(), labels)
             return losses | self._update_generator(step, images, forged, (labels, targets), price)
+
+    def _teach_critic(self, step: int) -> None:
+        """One step of the critic alone."""
+        with self.recipe.autocast(self.device):
+            images, labels = self._random_faces()
+            with torch.no_grad():
+                forged, _ = self.forge(images, self.draw(labels))
+            self._update_critic(step, images, forged, labels)
 
     def _random_faces(self) -> tuple[Tensor, Tensor]:
         """A batch of faces in [-1, 1], and their labels."""
@@ -244,11 +273,13 @@ class CriticTrainee(Trainee):
 
     def state(self) -> dict[str, Any]:
         """Networks and optimisers."""
-        return states_of(self.parts)
+        return {**states_of(self.parts), "critic_of": self._critic_of}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The same back."""
         restore_states(self.parts, state)
+        # Checkpoints from before a critic could be another than the first do not say.
+        self._critic_of = state.get("critic_of", 0)
 
     def sheet(self) -> Tensor:
         """Columns of original, each hair colour, flipped Male, flipped Young, for dev faces."""

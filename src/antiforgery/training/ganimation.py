@@ -104,6 +104,7 @@ class GANimationTrainee(EditorTrainee):
         size = self.stage.size
         self.faces = self._cropped("train", size, every)
         self.shown = self._cropped("dev", size, None)
+        self.renew_critic(stage)
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """All three networks'."""
