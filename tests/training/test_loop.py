@@ -20,7 +20,7 @@ from torch import Tensor
 
 from antiforgery.errors import AntiForgeryError, CancelledError, UsageError
 from antiforgery.training.loop import Job, Progress, Trainee, Training, run
-from antiforgery.training.recipe import Recipe, Stage
+from antiforgery.training.recipe import Anchor, Recipe, Stage
 
 RATE = 0.25
 
@@ -150,12 +150,14 @@ def log_of(out: Path) -> list[dict[str, float]]:
     return lines
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
+@pytest.mark.parametrize(
+    ("ema", "anchor"), [(0.0, None), (0.9, None), (0.9, Anchor(stage=1, share=0.25))]
+)
 @pytest.mark.parametrize("step", range(1, 13))
 def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
-    workshop: Workshop, step: int, ema: float
+    workshop: Workshop, step: int, ema: float, anchor: Anchor | None
 ) -> None:
-    recipe = replace(RECIPE, ema=ema)
+    recipe = replace(RECIPE, ema=ema, anchor=anchor)
     whole = workshop.train("whole", recipe)
     killed = workshop.train("killed", recipe, kill_after=step)
     with (killed / "log.jsonl").open("a") as log:
@@ -236,6 +238,27 @@ def test_what_is_exported_is_the_average_in_closed_form(workshop: Workshop) -> N
     assert shown.tolist() == (average * 255).round().tolist()
     checkpoint = torch.load(out / "checkpoint.pt", weights_only=True)
     assert torch.equal(checkpoint["trainee"]["numbers"].double(), history[-1])
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_share_of_the_anchor_stays_in_what_is_exported(workshop: Workshop, ema: float) -> None:
+    recipe = replace(RECIPE, ema=ema)
+
+    before = numbers(workshop.train("before", replace(recipe, stages=RECIPE.stages[:1])))
+    after = numbers(workshop.train("after", recipe))
+    anchored = replace(recipe, anchor=Anchor(stage=1, share=0.25))
+    out = workshop.train("anchored", anchored)
+    assert torch.allclose(numbers(out), 0.75 * after + 0.25 * before, atol=1e-3)
+    assert (before - after).abs().max() > 0.01
+    # The steps themselves know nothing of it.
+    assert torch.equal(workshop.trainees[-1].history[-1], workshop.trainees[-2].history[-1])
+
+
+def test_an_anchor_cannot_be_dropped_after_its_moment(workshop: Workshop) -> None:
+    workshop.train("out", kill_after=9)
+
+    with pytest.raises(UsageError, match="anchor differs"):
+        workshop.train("out", replace(RECIPE, anchor=Anchor(stage=1, share=0.25)))
 
 
 def test_without_an_average_the_last_weights_are_exported(workshop: Workshop) -> None:

@@ -87,6 +87,12 @@ def test_what_is_wrong_is_said(tmp_path: Path, written: str, instead: str, compl
         read(tmp_path, TEXT.replace(written, instead, 1))
 
 
+def test_an_anchor_has_the_place_of_a_stage(tmp_path: Path) -> None:
+    stages = "[[stages]]"
+    with pytest.raises(UsageError, match=r"no stage has the anchor's place\.$"):
+        read(tmp_path, TEXT.replace(stages, f"[anchor]\nstage = 2\nshare = 0.3\n\n{stages}", 1))
+
+
 def test_a_recipe_without_stages_trains_nothing(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it has no stage\.$"):
         read(tmp_path, TEXT[: TEXT.index("[[")] + "stages = []")

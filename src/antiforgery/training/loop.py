@@ -170,6 +170,7 @@ class _Run(Generic[R]):
             for optimizer in self._trainee.optimizers()
         ]
         self._average = Average(job.recipe.ema) if job.recipe.ema else None
+        self._anchor: dict[str, Tensor] | None = None
         self._step = 0
         self._seconds = 0.0
         self._checkpoint = job.out / "checkpoint.pt"
@@ -211,6 +212,9 @@ class _Run(Generic[R]):
     def _enter(self, stage: int | None) -> int:
         """Let the trainee enter the stage of the next step, unless it is in it already."""
         wanted = self._recipe.stage_at(self._step)
+        anchor = self._recipe.anchor
+        if anchor is not None and anchor.stage == wanted and self._anchor is None:
+            self._anchor = {name: each.clone() for name, each in self._exported().items()}
         if wanted != stage:
             with self._aside():
                 self._trainee.enter(wanted)
@@ -252,15 +256,25 @@ class _Run(Generic[R]):
             if over:
                 write_facts(self._trainee.measure(), out / "measured.json")
 
+    def _exported(self) -> Mapping[str, Tensor]:
+        """The weights, or the average and the share of the anchor in their place."""
+        tensors = self._trainee.weights() if self._average is None else self._average.tensors
+        anchor = self._recipe.anchor
+        if anchor is None or self._anchor is None:
+            return tensors
+        return {
+            name: torch.lerp(each, self._anchor[name], anchor.share)
+            if each.is_floating_point()
+            else each
+            for name, each in tensors.items()
+        }
+
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Put the average, where one is kept, in the place of the weights for a while."""
-        if self._average is None:
-            yield
-            return
+        """Put what is exported in the place of the weights for a while."""
         live = self._trainee.weights()
         kept = {name: tensor.clone() for name, tensor in live.items()}
-        _copy(self._average.tensors, live)
+        _copy(self._exported(), live)
         try:
             yield
         finally:
@@ -285,6 +299,8 @@ class _Run(Generic[R]):
         }
         if self._average is not None:
             state["average"] = self._average.state()
+        if self._anchor is not None:
+            state["anchor"] = self._anchor
         if self._job.device.type == "cuda":
             state["random_cuda"] = torch.cuda.get_rng_state(self._job.device)
         return state
@@ -306,6 +322,7 @@ class _Run(Generic[R]):
         self._seconds = state.get("seconds", 0.0)
         if self._average is not None and "average" in state:
             self._average.restore(state["average"])
+        self._anchor = state.get("anchor")
         torch.set_rng_state(state["random"].cpu())
         if self._job.device.type == "cuda" and "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self._job.device)

@@ -36,13 +36,27 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """The weights as the ``stage`` of that place began, of which ``share`` stays in the exported.
+
+    A mean of the weights before and after a fine-tuning keeps more of what the former could than
+    the latter alone (Wortsman et al., CVPR 2022, arXiv 2109.01903).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    stage: Positive
+    share: Share
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What every training has; each inherits from this and adds its own keys.
 
     ``precision`` is that of :meth:`autocast`; ``ema`` the decay of the average over steps that is
-    exported in place of the last weights, 0 for none. A log line comes every ``log_every`` steps;
-    checkpoint, sample sheet and weights every ``save_every`` steps, and a checkpoint also whenever
-    the last one is ``save_minutes`` old.
+    exported in place of the last weights, 0 for none; ``anchor`` what of earlier weights stays in
+    them. A log line comes every ``log_every`` steps; checkpoint, sample sheet and weights every
+    ``save_every`` steps, and a checkpoint also whenever the last one is ``save_minutes`` old.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -52,6 +66,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     precision: Literal["bfloat16", "float32"] = "bfloat16"
     ema: Share = 0.0
+    anchor: Anchor | None = None
     log_every: Positive = 50
     save_every: Positive = 250
     save_minutes: Annotated[float, Field(gt=0)] = 5.0
@@ -75,6 +90,8 @@ class Recipe:
             raise UsageError(f"The recipe {path} is wrong: {_first(cls, error)}") from error
         if not recipe.stages:
             raise UsageError(f"The recipe {path} is wrong: it has no stage.")
+        if recipe.anchor is not None and recipe.anchor.stage >= len(recipe.stages):
+            raise UsageError(f"The recipe {path} is wrong: no stage has the anchor's place.")
         return recipe
 
     @property
@@ -120,8 +137,10 @@ class Recipe:
         there were none of then.
         """
         mine = self.facts()
-        for key in sorted(begun.keys() & mine.keys() - self.HOUSEKEEPING - {"stages"}):
-            if begun[key] != mine[key]:
+        # An anchor is no such key: its moment may have passed.
+        known = begun.keys() | {"anchor"}
+        for key in sorted(known & mine.keys() - self.HOUSEKEEPING - {"stages"}):
+            if begun.get(key) != mine[key]:
                 return key
         done = 0
         for index, stage in enumerate(begun["stages"]):
