@@ -254,11 +254,34 @@ def test_a_share_of_the_anchor_stays_in_what_is_exported(workshop: Workshop, ema
     assert torch.equal(workshop.trainees[-1].history[-1], workshop.trainees[-2].history[-1])
 
 
-def test_an_anchor_cannot_be_dropped_after_its_moment(workshop: Workshop) -> None:
-    workshop.train("out", kill_after=9)
+@pytest.mark.parametrize(
+    ("begun", "then"), [(None, Anchor(stage=1, share=0.25)), (Anchor(stage=1, share=0.25), None)]
+)
+def test_an_anchor_can_be_changed_until_its_stage_begins_and_not_after(
+    workshop: Workshop, begun: Anchor | None, then: Anchor | None
+) -> None:
+    first, second = (replace(RECIPE, anchor=each) for each in (begun, then))
+    workshop.train("early", first, kill_after=6)
+    workshop.train("early", second)
+    assert torch.equal(numbers(workshop.train("fresh", second)), numbers(workshop.folder / "early"))
+
+    workshop.train("late", first, kill_after=11)
+    with pytest.raises(UsageError, match="anchor differs"):
+        workshop.train("late", second)
+
+
+def test_a_checkpoint_from_before_there_were_anchors_takes_none_after_its_moment(
+    workshop: Workshop,
+) -> None:
+    path = workshop.train("out", kill_after=11) / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    del state["recipe"]["anchor"]
+    torch.save(state, path)
 
     with pytest.raises(UsageError, match="anchor differs"):
         workshop.train("out", replace(RECIPE, anchor=Anchor(stage=1, share=0.25)))
+
+    assert torch.equal(numbers(workshop.train("whole")), numbers(workshop.train("out")))
 
 
 def test_without_an_average_the_last_weights_are_exported(workshop: Workshop) -> None:

@@ -87,10 +87,18 @@ def test_what_is_wrong_is_said(tmp_path: Path, written: str, instead: str, compl
         read(tmp_path, TEXT.replace(written, instead, 1))
 
 
-def test_an_anchor_has_the_place_of_a_stage(tmp_path: Path) -> None:
-    stages = "[[stages]]"
-    with pytest.raises(UsageError, match=r"no stage has the anchor's place\.$"):
-        read(tmp_path, TEXT.replace(stages, f"[anchor]\nstage = 2\nshare = 0.3\n\n{stages}", 1))
+@pytest.mark.parametrize(
+    ("key", "complaint"),
+    [
+        ("stage = 2", r"anchor.stage is 2, and the last stage, counted from 0, is 1\.$"),
+        ("stage = 0", r"anchor.stage is 0: input should be greater than 0\.$"),
+        ("stages = 1", r"anchor.stages is no key of it; did you mean stage\?$"),
+    ],
+)
+def test_an_anchor_has_the_place_of_a_stage(tmp_path: Path, key: str, complaint: str) -> None:
+    anchor = f"[anchor]\n{key}\nshare = 0.3\n\n[[stages]]"
+    with pytest.raises(UsageError, match=complaint):
+        read(tmp_path, TEXT.replace("[[stages]]", anchor, 1))
 
 
 def test_a_recipe_without_stages_trains_nothing(tmp_path: Path) -> None:

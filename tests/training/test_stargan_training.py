@@ -29,6 +29,8 @@ def tiny() -> EditorRecipe:
         repeat_num=1,
         discriminator_dim=4,
         log_every=1,
+        ema=0.0,
+        anchor=None,
         stages=(
             EditorStage(size=64, batch=2, steps=2),
             EditorStage(size=64, batch=2, steps=2, decay=2, cycle_only=True),

@@ -2,8 +2,8 @@
 
 The steps are those of StarGAN (Choi et al., CVPR 2018) with cheaper means. Where the paper uses
 WGAN-GP with five critic steps, this uses the non-saturating loss with a lazy R1 penalty and one
-critic step, and random affine views of what the critic sees: the same edits for a fraction of the
-compute.
+critic step, or a few where a recipe says so, and random affine views of what the critic sees: the
+same edits for a fraction of the compute.
 """
 
 from __future__ import annotations

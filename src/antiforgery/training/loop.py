@@ -213,7 +213,7 @@ class _Run(Generic[R]):
         """Let the trainee enter the stage of the next step, unless it is in it already."""
         wanted = self._recipe.stage_at(self._step)
         anchor = self._recipe.anchor
-        if anchor is not None and anchor.stage == wanted and self._anchor is None:
+        if anchor is not None and self._step == self._recipe.begins(anchor.stage):
             self._anchor = {name: each.clone() for name, each in self._exported().items()}
         if wanted != stage:
             with self._aside():

@@ -37,7 +37,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Anchor:
-    """The weights as the ``stage`` of that place began, of which ``share`` stays in the exported.
+    """The weights as ``stage``, counted from 0, began: ``share`` of them stays in what is exported.
 
     A mean of the weights before and after a fine-tuning keeps more of what the former could than
     the latter alone (Wortsman et al., CVPR 2022, arXiv 2109.01903).
@@ -90,14 +90,22 @@ class Recipe:
             raise UsageError(f"The recipe {path} is wrong: {_first(cls, error)}") from error
         if not recipe.stages:
             raise UsageError(f"The recipe {path} is wrong: it has no stage.")
-        if recipe.anchor is not None and recipe.anchor.stage >= len(recipe.stages):
-            raise UsageError(f"The recipe {path} is wrong: no stage has the anchor's place.")
+        last = len(recipe.stages) - 1
+        if recipe.anchor is not None and recipe.anchor.stage > last:
+            raise UsageError(
+                f"The recipe {path} is wrong: anchor.stage is {recipe.anchor.stage}, and the last "
+                f"stage, counted from 0, is {last}."
+            )
         return recipe
 
     @property
     def steps(self) -> int:
         """Those of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    def begins(self, index: int) -> int:
+        """Steps done when the stage of that place begins."""
+        return sum(stage.steps for stage in self.stages[:index])
 
     def stage_at(self, step: int) -> int:
         """The place of the stage to which the step after ``step`` steps belongs."""
@@ -114,7 +122,7 @@ class Recipe:
         stage = self.stages[index]
         if not stage.decay:
             return 1.0
-        left = sum(each.steps for each in self.stages[: index + 1]) - step
+        left = self.begins(index + 1) - step
         return min(1.0, left / stage.decay)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
@@ -133,15 +141,19 @@ class Recipe:
     def continues(self, begun: dict[str, Any], step: int) -> str | None:
         """The first key in which a recipe that was followed for ``step`` steps differs, if any.
 
-        What housekeeping does, and stages that had not begun, may differ, and so may keys that
-        there were none of then.
+        What housekeeping does, and stages that had not begun, may differ, the anchor with them,
+        and so may keys that there were none of then.
         """
         mine = self.facts()
-        # An anchor is no such key: its moment may have passed.
-        known = begun.keys() | {"anchor"}
-        for key in sorted(known & mine.keys() - self.HOUSEKEEPING - {"stages"}):
-            if begun.get(key) != mine[key]:
+        apart = self.HOUSEKEEPING | {"stages", "anchor"}
+        for key in sorted(begun.keys() & mine.keys() - apart):
+            if begun[key] != mine[key]:
                 return key
+        anchors = (begun.get("anchor"), mine["anchor"])
+        if anchors[0] != anchors[1] and any(
+            each is not None and step > self.begins(each["stage"]) for each in anchors
+        ):
+            return "anchor"
         done = 0
         for index, stage in enumerate(begun["stages"]):
             if done >= step:
@@ -170,5 +182,7 @@ def _keys(recipe: type[Recipe], place: tuple[int | str, ...]) -> list[str]:
     known = TypeAdapter(recipe).json_schema()
     if len(place) == 1:
         return list(known["properties"])
-    stage = known["properties"]["stages"]["items"]["$ref"].rpartition("/")[2]
-    return list(known["$defs"][stage]["properties"])
+    field = known["properties"][str(place[0])]
+    # Stages are a list of one type, an anchor is one or nothing.
+    inner = field["items"] if "items" in field else field["anyOf"][0]
+    return list(known["$defs"][inner["$ref"].rpartition("/")[2]]["properties"])
