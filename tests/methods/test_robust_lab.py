@@ -426,11 +426,12 @@ def test_aligned_faces_begin_with_it_each(images: Tensor) -> None:
 
     narrow = F.interpolate(change, (128, 96), mode="bilinear")
     expected = LabPerturbation(bounds=bounds).apply(faces, narrow.expand_as(faces)) - faces
-    # Of stripes a pixel wide a warp leaves other things than a resize; mirrored, nothing agrees.
-    for got, wanted in zip(protected - plain, expected, strict=True):
+    # Compared a little coarser: of stripes a pixel wide a warp leaves other things than a resize.
+    coarser = (F.avg_pool2d(each, 3, stride=1) for each in (protected - plain, expected))
+    for got, wanted in zip(*coarser, strict=True):
         likes = [wanted.flatten(), wanted.flip(-1).flatten()]
         right, mirrored = torch.corrcoef(torch.stack([got.flatten(), *likes]))[0, 1:]
-        assert right > 0.7
+        assert right > 0.8
         assert mirrored.abs() < 0.2
 
 

@@ -250,7 +250,7 @@ class _Run(Generic[R]):
             "seed": self._job.seed,
             "step": self._step,
         }
-        with self._aside(), torch.no_grad(), self._averaged():
+        with self._aside(), torch.no_grad(), self._as_exported():
             write_picture(self._trainee.sheet(), out / f"sheet-{self._step:06d}.png")
             write_weights(self._trainee.weights(), facts, self._weights)
             if over:
@@ -270,7 +270,7 @@ class _Run(Generic[R]):
         }
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
+    def _as_exported(self) -> Iterator[None]:
         """Put what is exported in the place of the weights for a while."""
         live = self._trainee.weights()
         kept = {name: tensor.clone() for name, tensor in live.items()}
