@@ -91,6 +91,20 @@ def test_one_name_is_no_list_of_targets(pixels: Pixels) -> None:
         af.protect(pixels, targets="stargan")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("target", r"'target'; did you mean targets\?$"),
+        ("strenght", r"'strenght'; did you mean strength\?$"),
+        ("xyz", "'xyz'$"),
+    ],
+)
+def test_an_argument_that_there_is_not_is_named(pixels: Pixels, name: str, told: str) -> None:
+    knobs: dict[str, Any] = {name: "a"}
+    with pytest.raises(TypeError, match=rf"^protect\(\) got an unexpected keyword argument {told}"):
+        af.protect(pixels, **knobs)
+
+
 def test_nothing_is_made_against_what_is_there_to_judge(pixels: Pixels) -> None:
     with pytest.raises(UsageError, match="stargan-b is there to tell how well"):
         af.protect(pixels, targets=["stargan-b"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from antiforgery.presets import Settings
 from antiforgery.targets.base import Target
 from antiforgery.targets.card import Role
 from antiforgery.targets.partner import Partner
+from antiforgery.threads import use_threads
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ class Protected:
             self.photo, Path(path), metadata=self.settings.metadata, overwrite=overwrite
         )
         tell(Progress("judging", 0, 1))
-        with _threads(self.settings.threads):
+        with use_threads(self.settings.threads):
             verdict = judge(
                 self.original,
                 read_photo(Path(path)),
@@ -128,7 +130,7 @@ def protect(
 
     Raises ``PhotoError`` for what is no photo, ``UsageError`` for what cannot be meant, a target
     that only judges among it, ``WeightsError`` for a target without its weights, ``CancelledError``
-    when told to stop.
+    when told to stop, ``TypeError`` for a knob that there is not.
 
     Example:
         ``antiforgery.protect("me.jpg").save("me.protected.jpg")``, or with a bar and a way to stop:
@@ -136,6 +138,7 @@ def protect(
     """
     if isinstance(targets, str):
         raise UsageError(f'targets is a list, such as ["{targets}"].')
+    _refuse_unknown(knobs)
     named = tuple(
         target if isinstance(target, str) else known_targets.resolve(target).card.name
         for target in targets or ()
@@ -151,6 +154,15 @@ def protect(
         report=report,
         cancel=cancel,
     )
+
+
+def _refuse_unknown(knobs: Mapping[str, object]) -> None:
+    """Raise ``TypeError``, as any function would, that names the argument that may be meant."""
+    known = signature(presets.resolve).parameters
+    for name in knobs.keys() - known.keys():
+        close = get_close_matches(name, [*known, *signature(protect).parameters], n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise TypeError(f"protect() got an unexpected keyword argument {name!r}{hint}")
 
 
 def protect_file(
@@ -196,7 +208,7 @@ def protect_with(
     asked = [on_device(target, device) for target in chosen]
     for target, _ in asked:
         target.card.refuse_if_judge()
-    with _threads(settings.threads):
+    with use_threads(settings.threads):
         method = _method_for(photo, settings)
         tell(Progress("looking for faces", 0, 1))
         faces = () if settings.region == "full" else find_faces(photo.pixels)
@@ -294,18 +306,6 @@ def _as_saved(photo: Photo, output: Path | None) -> Evasion | None:
         return None
     jpeg = jpeg_settings_for(photo)
     return known_evasions.parse(f"jpeg:{jpeg.quality}:{jpeg.subsampling.replace(':', '')}")
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Use ``count`` CPU threads within the block."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _watching(stage: str, tell: Report) -> Watch:

@@ -133,6 +133,27 @@ def test_a_table_and_what_it_means_on_stdout(run: Run, original: Path) -> None:
     assert lines[-1] == "Tested against stargan (edited); not tested against anything else."
 
 
+def test_threads_are_as_many_as_asked_for_while_it_judges(
+    run: Run, original: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = import_module("antiforgery.judge")
+    plain = judge.judge_files
+    used = []
+
+    def counting(*arguments: Any, **settings: Any) -> Verdict:
+        used.append(torch.get_num_threads())
+        verdict: Verdict = plain(*arguments, **settings)
+        return verdict
+
+    monkeypatch.setattr(judge, "judge_files", counting)
+    before = torch.get_num_threads()
+    good = original.with_name("good.png")
+    for count in (1, before + 1):
+        assert run(good, "--original", original, "--threads", count)[0] == 0
+        assert torch.get_num_threads() == before
+    assert used == [1, before + 1]
+
+
 def test_the_likeness_is_a_column_where_it_was_measured(
     run: Run, original: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

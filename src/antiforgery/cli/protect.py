@@ -79,7 +79,10 @@ def protect(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="The same seed gives the same bytes on one machine.", show_default="0"),
+        typer.Option(
+            help="The same seed gives the same bytes on one machine, with as many threads.",
+            show_default="0",
+        ),
     ] = None,
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"] | None,

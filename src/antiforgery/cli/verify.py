@@ -48,6 +48,7 @@ def verify(
     device: Annotated[
         Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to compute.")
     ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads to use.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The verdict as one JSON object.")
     ] = False,
@@ -63,8 +64,9 @@ def verify(
     nobody foresaw), 4 weights missing.
     """
     from antiforgery.judge import judge_files
+    from antiforgery.threads import use_threads
 
-    with _no_verdict_is_no_answer():
+    with _no_verdict_is_no_answer(), use_threads(threads):
         _refuse_same_file(protected, original)
         if report is not None:
             _refuse_another_file(report)
