@@ -52,6 +52,29 @@ def test_nothing_is_not_something(verdict: Verdict) -> None:
     assert headline(replace(verdict, targets=(target,))).startswith("No forgery")
 
 
+def test_the_headline_tells_whose_forgeries_hold_and_whose_do_not(verdict: Verdict) -> None:
+    (target,) = verdict.targets
+    rates = {"a": 1.0, "b": 0.5, "c": 0.0, "d": 0.0}
+    targets = tuple(replace(target, name=name, success_rate=rates[name]) for name in rates)
+    assert headline(replace(verdict, targets=targets)) == (
+        "Of the forgeries tried of this photo are disrupted: every one by a (edited); "
+        "not every one by b (edited); none by c (edited), d (edited)."
+    )
+    assert headline(replace(verdict, targets=targets[2:])) == (
+        "No forgery of this photo by c (edited), d (edited) is disrupted."
+    )
+    unknown = (replace(target, success_rate=math.nan),)
+    assert headline(replace(verdict, targets=unknown)).startswith("Not every forgery")
+
+
+def test_in_brief_nothing_is_told_once(verdict: Verdict) -> None:
+    (target,) = verdict.targets
+    never = tuple(replace(each, success_rate=0.0) for each in target.evasions)
+    nothing = replace(target, success_rate=0.0, evasions=never)
+    told = brief(replace(verdict, targets=(nothing,)))
+    assert told.startswith("Disrupted: stargan (edited) 0 %. The face")
+
+
 def test_half_is_not_most(verdict: Verdict) -> None:
     evasions = (replace(verdict.targets[0].evasions[0], success_rate=0.5),)
     half = replace(verdict, targets=(replace(verdict.targets[0], evasions=evasions),))

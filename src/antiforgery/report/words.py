@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from antiforgery import evasions
@@ -38,10 +38,10 @@ def headline(verdict: Verdict) -> str:
     if not verdict.targets:
         return "No target was tried, so nothing is known about this photo."
     if not verdict.holds:
-        some = any(target.success_rate > 0 for target in verdict.targets)
-        share = "Not every" if some else "No"
-        return f"{share} forgery of this photo by {_names(verdict)} is disrupted."
-    start = f"As it is, this photo disrupts every forgery by {_names(verdict)} that was tried"
+        return _what_is_disrupted(verdict.targets)
+    start = (
+        f"As it is, this photo disrupts every forgery by {_names(verdict.targets)} that was tried"
+    )
     washed = washed_out(verdict)
     lost = [name for name in washed if _lost_to_all(verdict, name)]
     halved = [name for name in washed if name not in lost]
@@ -88,7 +88,7 @@ def scope(verdict: Verdict) -> str:
     """What the verdict is about, so that nobody reads more into it."""
     if not verdict.targets:
         return "Tested against nothing."
-    return f"Tested against {_names(verdict)}; not tested against anything else."
+    return f"Tested against {_names(verdict.targets)}; not tested against anything else."
 
 
 def visibility(verdict: Verdict) -> str:
@@ -141,6 +141,8 @@ def _best_and_worst(target: TargetVerdict) -> str:
     if not target.evasions:
         return share
     worst = min(target.evasions, key=lambda each: each.success_rate)
+    if target.success_rate == 0 and worst.success_rate == 0:
+        return share
     return f"{share}, {percent(worst.success_rate)} after {evasion_words(worst.name)}"
 
 
@@ -161,5 +163,22 @@ def _rates(tried: Iterable[EvasionVerdict]) -> str:
     return ", ".join(f"{evasion_words(each.name)} ({percent(each.success_rate)})" for each in tried)
 
 
-def _names(verdict: Verdict) -> str:
-    return ", ".join(dict.fromkeys(target_label(target) for target in verdict.targets))
+def _names(targets: Iterable[TargetVerdict]) -> str:
+    return ", ".join(dict.fromkeys(map(target_label, targets)))
+
+
+def _what_is_disrupted(targets: Sequence[TargetVerdict]) -> str:
+    """Whose forgeries are disrupted, all, some, or none: what holds for one hides no other."""
+    every = [each for each in targets if each.success_rate == 1]
+    none = [each for each in targets if each.success_rate == 0]
+    some = [each for each in targets if each not in every and each not in none]
+    if not every and not none:
+        return f"Not every forgery of this photo by {_names(some)} is disrupted."
+    if not every and not some:
+        return f"No forgery of this photo by {_names(none)} is disrupted."
+    told = [
+        f"{share} by {_names(group)}"
+        for share, group in (("every one", every), ("not every one", some), ("none", none))
+        if group
+    ]
+    return f"Of the forgeries tried of this photo are disrupted: {'; '.join(told)}."
