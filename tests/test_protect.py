@@ -86,23 +86,46 @@ def test_a_photo_larger_than_its_canvas_takes_fewer_steps(
     assert totals[1] == {3}
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_method_and_the_judge_use_as_many_threads_as_asked_for(
+    pixels: Pixels, toy_target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    wanted, kind, used = torch.get_num_threads() + more, type(toy_target), set()
+    plain = kind.forge
+
+    def counting(*arguments: Any) -> Tensor:
+        used.add(torch.get_num_threads())
+        return plain(*arguments)
+
+    monkeypatch.setattr(kind, "forge", counting)
+    protected = quickly(pixels, toy_target, threads=wanted)
+    assert used == {wanted}
+    used.clear()
+    protected.save(tmp_path / "out.png")
+    assert used == {wanted}
+
+
 def test_one_name_is_no_list_of_targets(pixels: Pixels) -> None:
     with pytest.raises(UsageError, match=r'targets is a list, such as \["stargan"\]'):
         af.protect(pixels, targets="stargan")
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("names", "told"),
     [
-        ("target", r"'target'; did you mean targets\?$"),
-        ("strenght", r"'strenght'; did you mean strength\?$"),
-        ("xyz", "'xyz'$"),
+        (["target"], "'target': did you mean targets?"),
+        (["seed", "strenght", "target"], "'strenght': did you mean strength?"),
+        (["knobs"], "'knobs': what the method itself takes goes into options={'knobs': ...}"),
+        (["steps"], "'steps': what the method itself takes goes into options={'steps': ...}"),
     ],
 )
-def test_an_argument_that_there_is_not_is_named(pixels: Pixels, name: str, told: str) -> None:
-    knobs: dict[str, Any] = {name: "a"}
-    with pytest.raises(TypeError, match=rf"^protect\(\) got an unexpected keyword argument {told}"):
+def test_an_argument_that_there_is_not_is_named(
+    pixels: Pixels, names: list[str], told: str
+) -> None:
+    knobs: dict[str, Any] = dict.fromkeys(names)
+    with pytest.raises(TypeError) as refused:
         af.protect(pixels, **knobs)
+    assert str(refused.value) == f"protect() got an unexpected keyword argument {told}"
 
 
 def test_nothing_is_made_against_what_is_there_to_judge(pixels: Pixels) -> None:

@@ -86,6 +86,26 @@ def test_the_text_around_it_tells_what_was_measured() -> None:
         assert told in words
 
 
+def test_the_text_tells_what_all_roles_met() -> None:
+    results = json.loads((ROOT / "benchmarks/results/roles.json").read_text(encoding="utf-8"))
+    roles = results["roles"]
+    edited, animated = roles.pop("stargan:edited"), roles.pop("fomm:animated")
+    words = " ".join(README.split())
+    assert (
+        f"{share(edited['success_rate'], 0)} of StarGAN's forgeries are disrupted then, "
+        f"after JPEG 75 {share(edited['after']['jpeg:75:420']['success_rate'], 0)}, "
+        f"and {share(animated['success_rate'], 0)} of the motion model's. "
+        "FaceSwap withstands it in both roles."
+    ) in words
+    assert set(roles) == {"faceswap:source", "faceswap:swapped"}
+    weak = [animated, *roles.values()]
+    assert [each["success_rate"]["high"] for each in weak] == [0, 0, 0]
+    assert edited["success_rate"]["low"] == 1
+    assert (
+        f"on the {results['photos']} portraits measured that is three, all but StarGAN's" in words
+    )
+
+
 def test_the_two_commands_are_targets_of_the_makefile() -> None:
     promised = re.findall(r"^make (\w+)", SHELL, flags=re.MULTILINE)
     assert promised == ["demo", "test"]

@@ -157,12 +157,20 @@ def protect(
 
 
 def _refuse_unknown(knobs: Mapping[str, object]) -> None:
-    """Raise ``TypeError``, as any function would, that names the argument that may be meant."""
+    """Raise ``TypeError``, as for any function, and name the argument that may be meant."""
     known = signature(presets.resolve).parameters
-    for name in knobs.keys() - known.keys():
-        close = get_close_matches(name, [*known, *signature(protect).parameters], n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        raise TypeError(f"protect() got an unexpected keyword argument {name!r}{hint}")
+    unknown = next((name for name in knobs if name not in known), None)
+    if unknown is None:
+        return
+    own = signature(protect).parameters.values()
+    named = [each.name for each in own if each.kind is not each.VAR_KEYWORD]
+    close = get_close_matches(unknown, [*known, *named], n=1)
+    hint = (
+        f"did you mean {close[0]}?"
+        if close
+        else f"what the method itself takes goes into options={{{unknown!r}: ...}}"
+    )
+    raise TypeError(f"protect() got an unexpected keyword argument {unknown!r}: {hint}")
 
 
 def protect_file(

@@ -10,7 +10,10 @@ import torch
 
 @contextmanager
 def use_threads(count: int | None) -> Iterator[None]:
-    """Use ``count`` CPU threads, from 1 on, within the block; None leaves them as they are."""
+    """Use ``count`` CPU threads, from 1 on, within the block; None leaves them as they are.
+
+    Raises ``RuntimeError``, as torch does, for fewer.
+    """
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,14 +55,19 @@ def test_it_trains_and_prints_where_the_weights_lie(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    before = torch.get_num_threads()
+    before, used = torch.get_num_threads(), set()
+    plain = torch.autograd.backward
+
+    def counting(*arguments: Any, **settings: Any) -> None:
+        used.add(torch.get_num_threads())
+        plain(*arguments, **settings)
+
+    monkeypatch.setattr(torch.autograd, "backward", counting)
     arguments = ["attributes", "--data", faces, "--out", out, "--recipe", recipe, "--threads", "1"]
     monkeypatch.setattr(sys, "argv", ["training", *map(str, arguments)])
-    try:
-        command.main()
-        assert torch.get_num_threads() == 1
-    finally:
-        torch.set_num_threads(before)
+    command.main()
+    assert used == {1}
+    assert torch.get_num_threads() == before
 
     assert capsys.readouterr() == (f"{out / 'weights.safetensors'}\n", "")
     assert len((out / "log.jsonl").read_text().splitlines()) == 2

@@ -80,7 +80,7 @@ def protect(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="The same seed gives the same bytes on one machine, with as many threads.",
+            help="The same seed gives the same bytes on one machine and number of threads.",
             show_default="0",
         ),
     ] = None,

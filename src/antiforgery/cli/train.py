@@ -22,7 +22,12 @@ def train(
     recipe: Annotated[
         str | None, typer.Option(help="A TOML file, or the name of one that comes along.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same weights.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="The same seed gives the same weights on one machine and number of threads."
+        ),
+    ] = 0,
     device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where to compute.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads to use.")] = None,
 ) -> None:

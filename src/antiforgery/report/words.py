@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from antiforgery import evasions
@@ -37,15 +38,15 @@ def headline(verdict: Verdict) -> str:
     """The verdict in one sentence."""
     if not verdict.targets:
         return "No target was tried, so nothing is known about this photo."
-    if not verdict.holds:
-        return _what_is_disrupted(verdict.targets)
-    start = (
-        f"As it is, this photo disrupts every forgery by {_names(verdict.targets)} that was tried"
-    )
-    washed = washed_out(verdict)
-    lost = [name for name in washed if _lost_to_all(verdict, name)]
+    disrupted = tuple(each for each in verdict.targets if each.success_rate != 0)
+    if not disrupted:
+        return f"No forgery of this photo by {_names(verdict.targets)} is disrupted."
+    # Where nothing is disrupted, nothing is washed out either.
+    left = replace(verdict, targets=disrupted)
+    washed = washed_out(left)
+    lost = [name for name in washed if _lost_to_all(left, name)]
     halved = [name for name in washed if name not in lost]
-    parts = [start]
+    parts = [_what_is_disrupted(verdict.targets)]
     if lost:
         parts.append(f"all work again after {_after(lost)}")
     if halved:
@@ -168,17 +169,19 @@ def _names(targets: Iterable[TargetVerdict]) -> str:
 
 
 def _what_is_disrupted(targets: Sequence[TargetVerdict]) -> str:
-    """Whose forgeries are disrupted, all, some, or none: what holds for one hides no other."""
+    """Whose forgeries are disrupted, all, some or none: what holds for one hides no other."""
     every = [each for each in targets if each.success_rate == 1]
+    some = [each for each in targets if each.success_rate not in (0, 1)]
     none = [each for each in targets if each.success_rate == 0]
-    some = [each for each in targets if each not in every and each not in none]
-    if not every and not none:
-        return f"Not every forgery of this photo by {_names(some)} is disrupted."
-    if not every and not some:
-        return f"No forgery of this photo by {_names(none)} is disrupted."
-    told = [
-        f"{share} by {_names(group)}"
-        for share, group in (("every one", every), ("not every one", some), ("none", none))
-        if group
-    ]
-    return f"Of the forgeries tried of this photo are disrupted: {'; '.join(told)}."
+    parts = []
+    if every:
+        parts.append(
+            f"As it is, this photo disrupts every forgery by {_names(every)} that was tried"
+        )
+    if some and every:
+        parts.append(f"not every one by {_names(some)}")
+    if some and not every:
+        parts.append(f"Not every forgery of this photo by {_names(some)} is disrupted")
+    if none:
+        parts.append(f"none by {_names(none)}")
+    return ", ".join(parts)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
@@ -20,6 +19,7 @@ from rich.progress import Progress as Bar
 from rich.text import Text
 
 from antiforgery.judge import pick_device
+from antiforgery.threads import use_threads
 from antiforgery.training.loop import Job, Progress, run
 from antiforgery.training.registry import find, recipe_file
 
@@ -43,10 +43,8 @@ def start(
     """
     training = find(name)
     file = recipe_file(training, recipe)
-    if threads is not None:
-        torch.set_num_threads(threads)
     job = Job(training, training.recipe.read(file), data, out, seed, pick_device(device))
-    with _bar(name) as report:
+    with use_threads(threads), _bar(name) as report:
         return run(job, report, stop)
 
 
