@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class AntiForgeryError(Exception):
     """Base of every error raised on purpose; ``exit_code`` is what the command line returns."""
@@ -33,3 +36,14 @@ class CancelledError(AntiForgeryError):
     """The caller asked to stop; nothing was written."""
 
     exit_code = 130
+
+
+def hint(name: str, known: Sequence[str], otherwise: str = "") -> str:
+    """The end of a message about an unknown name: the known one that it is nearest to.
+
+    Where none is near, it is ``otherwise``, or the list of all that are known.
+    """
+    close = get_close_matches(name, known, n=1)
+    if close:
+        return f"did you mean {close[0]}?"
+    return otherwise or f"choose one of {', '.join(known)}."

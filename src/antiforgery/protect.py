@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 from antiforgery import evasions as known_evasions
 from antiforgery import methods, presets
 from antiforgery import targets as known_targets
-from antiforgery.errors import CancelledError, UsageError
+from antiforgery.errors import CancelledError, UsageError, hint
 from antiforgery.evasions.base import Evasion
 from antiforgery.judge import Verdict, judge, judging_device, on_device, pick_device
 from antiforgery.methods import Method
@@ -164,13 +163,9 @@ def _refuse_unknown(knobs: Mapping[str, object]) -> None:
         return
     own = signature(protect).parameters.values()
     named = [each.name for each in own if each.kind is not each.VAR_KEYWORD]
-    close = get_close_matches(unknown, [*known, *named], n=1)
-    hint = (
-        f"did you mean {close[0]}?"
-        if close
-        else f"what the method itself takes goes into options={{{unknown!r}: ...}}"
-    )
-    raise TypeError(f"protect() got an unexpected keyword argument {unknown!r}: {hint}")
+    otherwise = f"what the method itself takes goes into options={{{unknown!r}: ...}}"
+    meant = hint(unknown, [*known, *named], otherwise)
+    raise TypeError(f"protect() got an unexpected keyword argument {unknown!r}: {meant}")
 
 
 def protect_file(

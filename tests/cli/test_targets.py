@@ -80,7 +80,7 @@ def test_an_unknown_target_and_a_broken_plug_in_are_one_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     unknown = output(capsys, "info", "exampel", code=2)
-    assert unknown == "Error: there is no target 'exampel'; did you mean 'example'?\n"
+    assert unknown == "Error: there is no target 'exampel'; did you mean example?\n"
     broken = output(capsys, "info", "zebra", code=2)
     assert "No module named 'no_such_package'" in broken
     assert broken.count("\n") == 1

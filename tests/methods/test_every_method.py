@@ -187,7 +187,7 @@ def test_a_method_is_made_by_its_name_and_options() -> None:
     )
     with pytest.raises(UsageError, match="no method"):
         create("unheard", {})
-    with pytest.raises(UsageError, match="no option wrong: choose among steps, epsilon, step"):
+    with pytest.raises(UsageError, match="no option wrong: choose one of steps, epsilon, step"):
         create("pgd", {"wrong": 1})
     with pytest.raises(UsageError, match="did you mean epsilon"):
         create("pgd", {"epsilom": 1})

@@ -7,7 +7,6 @@ file is found without an edit anywhere else. Modules without ``PREFIX`` are help
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import UsageError, hint
 
 if TYPE_CHECKING:
     from antiforgery.evasions.base import Evasion
@@ -52,6 +51,4 @@ def parse(text: str) -> Evasion:
     builder = _builders().get(prefix)
     if builder is not None:
         return builder(arguments)
-    close = difflib.get_close_matches(prefix, names(), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(names())}."
-    raise UsageError(f"There is no evasion called {prefix!r}: {hint}")
+    raise UsageError(f"There is no evasion called {prefix!r}: {hint(prefix, names())}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import UsageError, hint
 from antiforgery.methods.base import Method
 
 
@@ -22,7 +21,7 @@ def create(name: str, options: Mapping[str, Any]) -> Method:
     """
     known = _classes()
     if name not in known:
-        raise UsageError(f"There is no method {name}: choose among {', '.join(sorted(known))}.")
+        raise UsageError(f"There is no method {name}: {hint(name, sorted(known))}")
     _refuse_unknown(options, known[name])
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in options.items()}
     make: Callable[..., Method] = known[name]
@@ -34,9 +33,8 @@ def _refuse_unknown(options: Mapping[str, Any], method: type[Method]) -> None:
     known = [option.name for option in fields(method)]
     for option in options:
         if option not in known:
-            close = difflib.get_close_matches(option, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"choose among {', '.join(known)}."
-            raise UsageError(f"The method {method.name} has no option {option}: {hint}")
+            meant = hint(option, known)
+            raise UsageError(f"The method {method.name} has no option {option}: {meant}")
 
 
 @cache

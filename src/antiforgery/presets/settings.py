@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from antiforgery import targets as known_targets
-from antiforgery.errors import UsageError
+from antiforgery.errors import UsageError, hint
 from antiforgery.photo.metadata import Policy
 
 Region = Literal["auto", "face", "full"]
@@ -78,9 +77,7 @@ class Settings(BaseModel):
 def load(name: str) -> Preset:
     """The preset of that name. Raises ``UsageError`` with a suggestion where there is none."""
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names())}."
-        raise UsageError(f"There is no preset called {name}: {hint}")
+        raise UsageError(f"There is no preset called {name}: {hint(name, names())}")
     return Preset(**_read(f"named/{name}.toml"))
 
 
@@ -157,7 +154,7 @@ def _knob(kind: str, value: str | None, method: str) -> dict[str, Any]:
         return {}
     positions = _read("knobs.toml")[kind]
     if value not in positions:
-        raise UsageError(f"There is no {kind} {value}: choose among {', '.join(positions)}.")
+        raise UsageError(f"There is no {kind} {value}: {hint(value, list(positions))}")
     meant: dict[str, Any] = positions[value].get(method, {})
     return meant
 

@@ -8,7 +8,6 @@ for it by name.
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from functools import cache
 from importlib import import_module, metadata, resources
 from typing import TYPE_CHECKING, cast
 
-from antiforgery.errors import AntiForgeryError, UsageError
+from antiforgery.errors import AntiForgeryError, UsageError, hint
 from antiforgery.targets import own
 from antiforgery.targets.card import Role, TargetCard, parse_card
 from antiforgery.weights.reference import WeightsRef
@@ -126,7 +125,7 @@ def parse(text: str) -> Reference:
     if not colon:
         return Reference(name, roles)
     if role not in roles:
-        raise UsageError(f"target {name} has no role '{role}': choose among {', '.join(roles)}")
+        raise UsageError(f"target {name} has no role '{role}': {hint(role, roles)}")
     return Reference(name, (role,))
 
 
@@ -215,13 +214,11 @@ def _require_known(name: str) -> None:
     known = names()
     if name in known:
         return
-    close = difflib.get_close_matches(name, known, n=1)
     others = (
         f"there are: {', '.join(known) or 'none'}; weights that a published system comes with are "
         "added by `antiforgery targets add FILE`"
     )
-    hint = f"did you mean '{close[0]}'?" if close else others
-    raise UsageError(f"there is no target '{name}'; {hint}")
+    raise UsageError(f"there is no target '{name}'; {hint(name, known, others)}")
 
 
 def _loader(known: TargetCard) -> Callable[[TargetCard], object]:

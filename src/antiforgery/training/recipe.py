@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import tomllib
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import UsageError, hint
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -170,8 +169,7 @@ def _first(recipe: type[Recipe], error: ValidationError) -> str:
     first = min(error.errors(), key=lambda each: each["type"] != "unexpected_keyword_argument")
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "unexpected_keyword_argument":
-        close = difflib.get_close_matches(str(first["loc"][-1]), _keys(recipe, first["loc"]), n=1)
-        return f"{name} is no key of it" + (f"; did you mean {close[0]}?" if close else ".")
+        return f"{name} is no key of it; {hint(str(first['loc'][-1]), _keys(recipe, first['loc']))}"
     if first["type"] == "missing":
         return f"{name} is missing."
     return f"{name} is {first['input']!r}: {first['msg'].lower()}."

@@ -6,13 +6,12 @@ in ``recipes``; the others are helpers. Only the one that is asked for is import
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from pathlib import Path
 from typing import Any
 
-from antiforgery.errors import UsageError
+from antiforgery.errors import UsageError, hint
 from antiforgery.training.loop import Training
 
 _FOLDER = Path(__file__).parent
@@ -31,7 +30,7 @@ def find(name: str) -> Training[Any]:
         UsageError: there is none.
     """
     if name not in names():
-        raise UsageError(f"There is no training called {name}: {_hint(name, names())}")
+        raise UsageError(f"There is no training called {name}: {hint(name, names())}")
     package = __name__.rpartition(".")[0]
     training: Training[Any] = importlib.import_module(f"{package}.{name}").TRAINING
     return training
@@ -50,14 +49,9 @@ def recipe_file(training: Training[Any], wanted: str | None) -> Path:
     bundled = _recipes()
     if wanted in bundled:
         return bundled[wanted]
-    raise UsageError(f"There is no recipe {wanted}: {_hint(wanted, tuple(sorted(bundled)))}")
+    raise UsageError(f"There is no recipe {wanted}: {hint(wanted, tuple(sorted(bundled)))}")
 
 
 def _recipes() -> dict[str, Path]:
     """The recipes that come along, by name."""
     return {file.stem: file for file in (_FOLDER / "recipes").glob("*.toml")}
-
-
-def _hint(name: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}."
