@@ -68,7 +68,15 @@ def test_the_text_around_it_tells_what_was_measured() -> None:
     small, large = (MEASURED["commands"][name] for name in ("portrait_512", "photo_50_megapixels"))
     moved = [each["targets"]["stargan"] for each in (ours, rival)]
     jpeg = [each["after"]["jpeg:75:420"] for each in moved]
+    blurred = MEASURED["rows"]["strong"]["targets"]["stargan"]["after"]["blur:1.5"]
+    black, blond = (
+        f"{100 * blurred['conditions'][edit]['success_rate']:.0f} %"
+        for edit in ("Black_Hair", "Blond_Hair")
+    )
+    assert all(each["after"]["blur:1.5"]["success_rate"]["high"] == 0 for each in other.values())
     for told in (
+        f"{100 * blurred['success_rate']['mean']:.1f} % are left ({black} where hair was to be "
+        f"black, {blond} where it was to be blond)",
         f"{share(other['balanced']['success_rate'])} of its forgeries are disrupted by the default",
         f"{share(other['strong']['success_rate'])} by `strong`",
         f"the default is {MEASURED['against_paper']['times_faster_median']:.1f} times faster",
@@ -101,6 +109,7 @@ def test_the_text_tells_what_all_roles_met() -> None:
     weak = [animated, *roles.values()]
     assert [each["success_rate"]["high"] for each in weak] == [0, 0, 0]
     assert edited["success_rate"]["low"] == 1
+    assert f"({results['seconds_median']:.0f} s a photo on one core, without judging)" in words
     assert (
         f"on the {results['photos']} portraits measured that is three, all but StarGAN's" in words
     )

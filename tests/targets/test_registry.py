@@ -122,7 +122,7 @@ def test_a_plug_in_must_keep_the_protocol_and_its_name(
 
 def test_an_unknown_name_gets_the_nearest_one(register: Register) -> None:
     register()
-    with pytest.raises(UsageError, match="did you mean example"):
+    with pytest.raises(UsageError, match=r"; did you mean example\?$"):
         targets.load("exmaple")
     with pytest.raises(UsageError, match="there are: example"):
         targets.card("zzz")
@@ -133,7 +133,7 @@ def test_references_name_roles(register: Register) -> None:
     assert targets.parse("example").roles == ("edited", "source")
     assert targets.parse("example:source") == targets.Reference("example", ("source",))
     for wrong in ("example:swapped", "example:"):
-        with pytest.raises(UsageError, match="choose one of edited, source"):
+        with pytest.raises(UsageError, match=r": choose one of edited, source\.$"):
             targets.parse(wrong)
 
 
